@@ -1,0 +1,86 @@
+"""What a dialect is: four pure pieces between the neutral domain and one provider API's bytes.
+
+A dialect does no I/O, keeps no state between calls and never retries. HTTP, SSE framing, auth, timeouts and
+the status table live beside it, once for all dialects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.domain.catalog import Endpoint
+from service.domain.events import Event
+from service.domain.failure import Failure
+from service.domain.fields import Field
+from service.domain.generation import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP POST: the path below the provider's base URL (starts with /), headers in lower case, the body."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Decoder(Protocol):
+    """Turns a stream's bytes into events. One per stream; push only, no awaits."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events that `data` completes; any split of the stream gives the same events in total.
+
+        Raises:
+            UpstreamError: an error event of the provider (any FailureKind), or bytes that are not the protocol.
+        """
+        ...
+
+    def end(self) -> list[Event]:
+        """Events that were held until the end; called once, after the last byte.
+
+        Raises:
+            UpstreamError: CUT when the terminal marker did not come.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """One provider API."""
+
+    @property
+    def name(self) -> str:
+        """The name that catalogue rows use, such as openai_chat."""
+        ...
+
+    @property
+    def expressible(self) -> frozenset[Field]:
+        """Every field that this dialect can put on its wire, hints included."""
+        ...
+
+    def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
+        """The call that asks `endpoint` for `generation`; the same arguments give the same bytes.
+
+        The plan has already made sure that the endpoint can express every binding field.
+
+        Raises:
+            ServiceError: INVALID_REQUEST for a value that this wire format can't take, naming its place.
+        """
+        ...
+
+    def read(self, body: bytes) -> Sequence[Event]:
+        """The events of a whole answer (status 200).
+
+        Raises:
+            UpstreamError: an error in a 200, or a body that is not the protocol.
+        """
+        ...
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder for one streamed answer."""
+        ...
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What a status other than 2xx means. Starts from the shared status table; reads the provider's body."""
+        ...

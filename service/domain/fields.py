@@ -1,0 +1,89 @@
+"""The request fields that endpoints may or may not be able to express, and which of them are hints.
+
+Every API names its own JSON paths for them; a dialect lists the ones that it can put on its wire. What a
+field means for eligibility is decided here once: a *binding* field that an endpoint can't express makes it
+ineligible, a *hint* is left out and named in the answer.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Field(StrEnum):
+    """A request field, named as in the Chat Completions API; media and history features included."""
+
+    # The values double as `supported_parameters` of the catalogue.
+    MAX_OUTPUT_TOKENS = "max_completion_tokens"
+    TEMPERATURE = "temperature"
+    TOP_P = "top_p"
+    FREQUENCY_PENALTY = "frequency_penalty"
+    PRESENCE_PENALTY = "presence_penalty"
+    LOGIT_BIAS = "logit_bias"
+    LOGPROBS = "logprobs"
+    TOP_LOGPROBS = "top_logprobs"
+    SEED = "seed"
+    STOP = "stop"
+    N = "n"
+    REASONING_EFFORT = "reasoning.effort"
+    REASONING_SUMMARY = "reasoning.summary"
+    VERBOSITY = "verbosity"
+    JSON_OBJECT = "response_format.json_object"
+    JSON_SCHEMA = "response_format.json_schema"
+    GRAMMAR = "response_format.grammar"
+    PYTHON_FORMAT = "response_format.python"
+    OPAQUE_FORMAT = "response_format.opaque"
+    TOOLS = "tools"
+    CUSTOM_TOOLS = "tools.custom"
+    OPAQUE_TOOLS = "tools.opaque"
+    TOOL_CHOICE = "tool_choice"
+    TOOL_CHOICE_ALLOWED = "tool_choice.allowed_tools"
+    PARALLEL_TOOL_CALLS = "parallel_tool_calls"
+    IMAGE_INPUT = "image_url"
+    AUDIO_INPUT = "input_audio"
+    FILE_INPUT = "file"
+    OPAQUE_INPUT = "content.opaque"
+    AUDIO_HISTORY = "messages.audio"
+    STORE = "store"
+    MODALITIES = "modalities"
+    AUDIO_OUTPUT = "audio"
+    PREDICTION = "prediction"
+    WEB_SEARCH = "web_search_options"
+    MODERATION = "moderation"
+    USER = "user"
+    METADATA = "metadata"
+    SERVICE_TIER = "service_tier"
+    PROMPT_CACHE_KEY = "prompt_cache_key"
+    PROMPT_CACHE_RETENTION = "prompt_cache_retention"
+    PROMPT_CACHE_OPTIONS = "prompt_cache_options"
+    PROMPT_CACHE_BREAKPOINT = "prompt_cache_breakpoint"
+    SAFETY_IDENTIFIER = "safety_identifier"
+    AUTHOR_NAME = "messages.name"
+    IMAGE_DETAIL = "image_url.detail"
+    OBFUSCATION = "stream_options.include_obfuscation"
+    ANNOTATION_HISTORY = "messages.annotations"
+
+
+HINTS: Final[frozenset[Field]] = frozenset(
+    {
+        Field.USER,
+        Field.METADATA,
+        Field.SERVICE_TIER,
+        Field.PROMPT_CACHE_KEY,
+        Field.PROMPT_CACHE_RETENTION,
+        Field.PROMPT_CACHE_OPTIONS,
+        Field.PROMPT_CACHE_BREAKPOINT,
+        Field.SAFETY_IDENTIFIER,
+        Field.AUTHOR_NAME,
+        Field.IMAGE_DETAIL,
+        Field.OBFUSCATION,
+        Field.ANNOTATION_HISTORY,
+    }
+)
+"""Fields whose loss does not change what the model is asked: left out where they can't be said, and named."""
+
+
+def is_binding(field: Field) -> bool:
+    """Whether an endpoint that can't express `field` is ineligible for a request that sets it."""
+    return field not in HINTS

@@ -1,0 +1,101 @@
+"""What the inside needs of the outside. Adapters implement these; the router and the APIs use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.domain.calls import CallContext, Principal
+from service.domain.catalog import Catalog, Endpoint
+from service.domain.events import Event
+from service.domain.failure import FailureKind
+from service.domain.generation import Generation
+from service.domain.routing import HealthView
+
+
+class EventSource(Protocol):
+    """A stream of events in batches, one per network read. Not safe for concurrent use."""
+
+    async def next(self) -> Sequence[Event]:
+        """The next events; empty only at the clean end.
+
+        Raises:
+            UpstreamError: the stream failed or was cut; nothing may be read after it.
+        """
+        ...
+
+    async def settle(self, seconds: float) -> None:
+        """Lets up to `seconds` pass so that events gather for one batch; returns early at the stream's end."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends the upstream call now, if it is not over. Idempotent."""
+        ...
+
+
+class Upstream(Protocol):
+    """Calls endpoints. One call is one HTTP exchange: nothing here retries."""
+
+    async def call(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> Sequence[Event]:
+        """A whole answer, as events.
+
+        Raises:
+            UpstreamError: anything that went wrong.
+        """
+        ...
+
+    async def open(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> EventSource:
+        """A streamed answer; returns when the provider's status and headers are there.
+
+        Raises:
+            UpstreamError: anything that went wrong so far.
+        """
+        ...
+
+
+class Health(HealthView, Protocol):
+    """Learns from outcomes."""
+
+    def succeeded(self, endpoint_id: str, ttft: float | None, tokens: int, seconds: float) -> None:
+        """A call ended well: seconds to the first token (None for whole answers), tokens generated, duration."""
+        ...
+
+    def failed(self, endpoint_id: str, kind: FailureKind, retry_after: float | None, now: float) -> None:
+        """A call failed in a way that counts against the endpoint: starts or grows its cool-down."""
+        ...
+
+
+class CatalogSource(Protocol):
+    """Where the catalogue comes from."""
+
+    def current(self) -> Catalog:
+        """The catalogue in force. Cheap; may differ from call to call."""
+        ...
+
+
+class Keys(Protocol):
+    """Who holds which key."""
+
+    def authenticate(self, presented: str | None) -> Principal:
+        """Who presents this key (without "Bearer "), None when no key came.
+
+        Raises:
+            ServiceError: INVALID_KEY.
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    """Counts what happens; never content. Cheap enough for every call."""
+
+    def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
+        """An upstream attempt ended: `outcome` is ok, cancelled or a FailureKind's value."""
+        ...
+
+    def first_token(self, endpoint: Endpoint, seconds: float) -> None:
+        """A stream's first visible event came after `seconds`."""
+        ...
+
+    def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
+        """An answer's usage."""
+        ...

@@ -1,0 +1,149 @@
+"""The shapes of a routing decision: what is needed, what was decided, what was rejected and why.
+
+`plan` itself (service/domain/plan.py) is pure and works on these; the router runs its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+from service.domain.catalog import Endpoint, Model
+from service.domain.fields import Field
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request asks of an endpoint.
+
+    `fields` maps each field that the request sets to its JSON path as the caller wrote it. `extra` are
+    top-level fields that nobody named, `extra_hints` those of them that settings call hints. `dialects` are
+    the dialects whose opaque parts the request holds: an endpoint must speak each. `max_output_tokens` is
+    the caller's limit, None without one.
+    """
+
+    fields: Mapping[Field, str] = field(default_factory=lambda: MappingProxyType({}))
+    extra: frozenset[str] = frozenset()
+    extra_hints: frozenset[str] = frozenset()
+    dialects: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class WantedModel:
+    """A model in the order of fallback, with the variant that was asked for ("" for none)."""
+
+    model: Model
+    variant: str = ""
+
+
+class Filter(StrEnum):
+    """Why an endpoint is not in a plan. The first group is policy, the second expression, the third state."""
+
+    ONLY = "only"
+    IGNORE = "ignore"
+    QUANTIZATIONS = "quantizations"
+    DATA_COLLECTION = "data_collection"
+    DATA_RESIDENCY = "data_residency"
+    MAX_RETENTION_DAYS = "max_retention_days"
+    EU_OWNED = "eu_owned"
+    FREE = "free"
+    ALLOW_FALLBACKS = "allow_fallbacks"
+
+    FIELD = "field"
+    REQUIRE_PARAMETERS = "require_parameters"
+    EXTRA = "extra"
+    DIALECT = "dialect"
+
+    COOLING_DOWN = "cooling_down"
+    NOT_CONFIGURED = "not_configured"
+    DIALECT_MISSING = "dialect_missing"
+    DISABLED = "disabled"
+    ATTEMPT_CAP = "attempt_cap"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An endpoint that is not tried: by which filter, a sentence, and the JSON paths that it can't express.
+
+    `until`: for cooling_down, the time (same clock as `now`) at which it may be tried again.
+    """
+
+    endpoint: Endpoint
+    model: str
+    filter: Filter
+    message: str
+    paths: tuple[str, ...] = ()
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An endpoint to try. `model_position` counts the wanted models from 0; `ignored` names hints not sent."""
+
+    endpoint: Endpoint
+    model: str
+    variant: str
+    model_position: int
+    price: Decimal
+    health: float
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Attempts in their order, everything rejected, and the name of the order (default, price, order, …)."""
+
+    attempts: tuple[Attempt, ...]
+    rejected: tuple[Rejection, ...]
+    strategy: str
+
+
+class HealthView(Protocol):
+    """What a plan may know of outcomes so far. Endpoints never seen are healthy."""
+
+    def score(self, endpoint_id: str) -> float:
+        """Share of successes, 0 to 1, recent ones weighing more."""
+        ...
+
+    def cooling_until(self, endpoint_id: str, now: float) -> float | None:
+        """When the endpoint's cool-down ends, or None when it is not cooling at `now`."""
+        ...
+
+    def latency(self, endpoint_id: str) -> float | None:
+        """Typical seconds to the first token, None when not known."""
+        ...
+
+    def throughput(self, endpoint_id: str) -> float | None:
+        """Typical tokens per second, None when not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which endpoint answers and how it was chosen; both edges show it as headers."""
+
+    provider_slug: str
+    provider_id: str
+    model_used: str
+    model_variant: str
+    strategy: str
+    fallback_count: int
+    model_fallback_count: int
+    ignored: tuple[str, ...] = ()
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP."""
+        fixed = (
+            ("x-provider-slug", self.provider_slug),
+            ("x-provider-id", self.provider_id),
+            ("x-model-used", self.model_used),
+            ("x-model-variant", self.model_variant),
+            ("x-routing-strategy", self.strategy),
+            ("x-fallback-count", str(self.fallback_count)),
+            ("x-model-fallback-count", str(self.model_fallback_count)),
+        )
+        return (*fixed, ("x-ignored-parameters", ",".join(self.ignored))) if self.ignored else fixed
