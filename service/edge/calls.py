@@ -1,0 +1,104 @@
+"""What both doors do with a call before an API sees it: who calls, under which ids, until when.
+
+Works on plain strings: the transports hand in what they read from metadata or headers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import getrandbits
+
+from service.domain.calls import CallContext, Principal
+from service.domain.ports import Keys
+
+REQUEST_ID = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version ff is forbidden, ids of zeros are invalid.
+_TRACEPARENT_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineLimits:
+    """Seconds that a call may take: when it names no deadline, and at most."""
+
+    default: float = 600.0
+    maximum: float = 3600.0
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's request id when it is well formed (1 to 128 visible characters), otherwise a new one."""
+    given = headers.get(REQUEST_ID)
+    if given is not None and _REQUEST_ID_FORM.match(given):
+        return given
+    return f"{getrandbits(128):032x}"
+
+
+def trace_of(headers: Mapping[str, str]) -> tuple[str, str]:
+    """`traceparent` with a span id of ours in the caller's trace (or a new trace), and its `tracestate`.
+
+    A malformed traceparent starts a new trace and drops the tracestate, as the specification demands.
+    """
+    given = headers.get("traceparent")
+    match = _TRACEPARENT_FORM.match(given) if given else None
+    if match is None:
+        return f"00-{getrandbits(127) + 1:032x}-{getrandbits(63) + 1:016x}-00", ""
+    return f"00-{match[1]}-{getrandbits(63) + 1:016x}-{match[2]}", headers.get("tracestate", "")[:512]
+
+
+def presented_key(headers: Mapping[str, str]) -> str | None:
+    """The API key that came with the call: `authorization: Bearer …` or `x-api-key`; None without one."""
+    authorization = headers.get("authorization")
+    if authorization:
+        scheme, _, value = authorization.partition(" ")
+        return value.strip() if scheme.lower() == "bearer" else authorization
+    return headers.get("x-api-key") or None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Makes a CallContext of what a transport read.
+
+    `by_certificate` maps the names of a verified client certificate to its owner, None when none fits.
+    `limits` is asked for every call, so that a reload counts.
+    """
+
+    keys: Keys
+    limits: Callable[[], DeadlineLimits]
+    clock: Callable[[], float]
+    by_certificate: Callable[[Sequence[str]], Principal | None] = lambda _names: None
+
+    def context(
+        self,
+        headers: Mapping[str, str],
+        request_id: str,
+        door: str,
+        *,
+        remaining: float | None = None,
+        certificate_names: Sequence[str] = (),
+    ) -> CallContext:
+        """One call's context. `remaining` are the seconds that the caller's own deadline leaves.
+
+        Raises:
+            ServiceError: INVALID_KEY.
+        """
+        limits = self.limits()
+        seconds = limits.default if remaining is None else min(remaining, limits.maximum)
+        traceparent, tracestate = trace_of(headers)
+        return CallContext(
+            principal=self._principal(headers, certificate_names),
+            request_id=request_id,
+            deadline=self.clock() + seconds,
+            traceparent=traceparent,
+            tracestate=tracestate,
+            door=door,
+        )
+
+    def _principal(self, headers: Mapping[str, str], certificate_names: Sequence[str]) -> Principal:
+        key = presented_key(headers)
+        if key is None and certificate_names:
+            known = self.by_certificate(certificate_names)
+            if known is not None:
+                return known
+        return self.keys.authenticate(key)

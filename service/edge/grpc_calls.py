@@ -1,0 +1,172 @@
+"""Runs one RPC: context, admission, errors to status, a log line and a measurement. Knows no method by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+
+from service.domain.calls import CallContext
+from service.domain.errors import Reason, ServiceError
+from service.edge import crash, log_events
+from service.edge.admission import Admission
+from service.edge.calls import REQUEST_ID, Calls, request_id_of
+from service.edge.grpc_errors import status_code, status_message, trailers
+
+Request = TypeVar("Request", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
+RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"
+Decoded: TypeAlias = "Message | Undecodable"
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A request whose bytes are no message of the expected type; `message_type` names what was expected."""
+
+    message_type: str
+
+
+def decoder(message_type: type[Request]) -> Callable[[bytes], Request | Undecodable]:
+    """A deserialiser that lets the handler answer INVALID_ARGUMENT: gRPC's own answers INTERNAL."""
+    parse = message_type.FromString
+    name = message_type.DESCRIPTOR.full_name
+
+    def decode(data: bytes) -> Request | Undecodable:
+        try:
+            return parse(data)
+        except DecodeError:
+            return Undecodable(name)
+
+    return decode
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc(Generic[Request]):
+    """What a method's body gets: the request, the call's context and the transport's."""
+
+    request: Request
+    call: CallContext
+    transport: RpcContext
+
+
+class GrpcCalls:
+    """Wraps method bodies for the server."""
+
+    def __init__(self, calls: Calls, admission: Admission) -> None:
+        self._calls = calls
+        self._admission = admission
+        self._log = structlog.get_logger().bind()
+
+    def unary(
+        self, method: str, request_type: type[Request], body: Callable[[Rpc[Request]], Awaitable[Message]]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler for a method with one answer."""
+
+        async def handle(request: Request | Undecodable, transport: RpcContext) -> Message | None:
+            return await self._run(method, request, transport, body)
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle,
+            request_deserializer=decoder(request_type),
+            response_serializer=_serialize,
+        )
+
+    def stream(
+        self, method: str, request_type: type[Request], body: Callable[[Rpc[Request]], Awaitable[None]]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler for a method that writes its answers to the transport itself."""
+
+        async def handle(request: Request | Undecodable, transport: RpcContext) -> None:
+            await self._run(method, request, transport, body)
+
+        return grpc.unary_stream_rpc_method_handler(
+            handle,
+            request_deserializer=decoder(request_type),
+            response_serializer=_serialize,
+        )
+
+    async def _run(
+        self,
+        method: str,
+        request: Request | Undecodable,
+        transport: RpcContext,
+        body: Callable[[Rpc[Request]], Awaitable[Message | None]],
+    ) -> Message | None:
+        headers = _headers(transport)
+        request_id = request_id_of(headers)
+        outcome = "ok"
+        started: float | None = None
+        try:
+            started = self._admission.enter()
+            call = self._context(headers, request_id, transport)
+            if isinstance(request, Undecodable):
+                raise ServiceError(
+                    Reason.MALFORMED_BODY,
+                    f"the request's bytes are no {request.message_type}: regenerate the client from our protos",
+                )
+            return await body(Rpc(request, call, transport))
+        except ServiceError as error:
+            outcome = error.reason.value
+            failure = error
+        except asyncio.CancelledError:
+            outcome = Reason.CANCELLED.value
+            raise
+        except Exception as error:  # noqa: BLE001  the last line before gRPC would show the message to the caller
+            outcome = Reason.INTERNAL.value
+            failure = ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")
+            self._log.error(
+                log_events.REQUEST_CRASHED, method=method, request_id=request_id, **crash.describe(error)
+            )
+        finally:
+            self._finish(method, outcome, request_id, started)
+        return await _abort(transport, failure, request_id)
+
+    def _context(self, headers: Mapping[str, str], request_id: str, transport: RpcContext) -> CallContext:
+        return self._calls.context(
+            headers,
+            request_id,
+            "grpc",
+            remaining=transport.time_remaining(),
+            certificate_names=_certificate_names(transport),
+        )
+
+    def _finish(self, method: str, outcome: str, request_id: str, started: float | None) -> None:
+        if started is None:
+            return
+        seconds = self._admission.leave("grpc", method, outcome, started)
+        self._log.info(
+            log_events.REQUEST_FINISHED,
+            method=method,
+            outcome=outcome,
+            request_id=request_id,
+            ms=round(seconds * 1000, 2),
+        )
+
+
+async def _abort(transport: RpcContext, error: ServiceError, request_id: str) -> NoReturn:
+    details = (*trailers(error, request_id), (REQUEST_ID, request_id))
+    await transport.abort(status_code(error), status_message(error), details)
+    raise AssertionError("abort raises")
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _headers(transport: RpcContext) -> dict[str, str]:
+    # Keys are lower case on the wire; values of "-bin" keys are bytes and of no use here.
+    return {key: value for key, value in transport.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _certificate_names(transport: RpcContext) -> tuple[str, ...]:
+    auth = transport.auth_context()
+    if not auth:
+        return ()
+    names = (*auth.get("x509_subject_alternative_name", ()), *auth.get("x509_common_name", ()))
+    return tuple(name.decode(errors="replace") for name in names)

@@ -1,0 +1,91 @@
+"""The RPCs by name: each maps a request to an API handler and shows the routing decision as metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from eurouter.v1 import catalog_pb2, chat_pb2, routing_pb2
+
+from service.api.catalog import CatalogHandler
+from service.api.chat.handler import ChatHandler
+from service.api.routing import RoutingHandler
+from service.domain.routing import Decision
+from service.edge.calls import REQUEST_ID
+from service.edge.grpc_calls import GrpcCalls, Rpc
+
+CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+ROUTING = routing_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name
+SERVICE_NAMES = (CHAT, CATALOG, ROUTING)
+
+
+def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
+    """eurouter.v1.ChatService."""
+    request_type = chat_pb2.CreateChatCompletionRequest
+
+    async def create(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> chat_pb2.ChatCompletion:
+        answer = await chat.create(rpc.request, rpc.call)
+        await rpc.transport.send_initial_metadata(_metadata(rpc, answer.decision))
+        return answer.completion
+
+    async def stream(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> None:
+        chunks = chat.stream(rpc.request, rpc.call)
+        transport = rpc.transport
+        try:
+            announced = await chunks.start()
+            await transport.send_initial_metadata(_metadata(rpc, announced))
+            while batch := await chunks.next():
+                for chunk in batch:
+                    await transport.write(chunk)
+            if chunks.decision != announced:
+                # The headers went out before the commit point: the final decision follows in the trailers.
+                transport.set_trailing_metadata(chunks.decision.headers())
+        finally:
+            await chunks.aclose()
+
+    return grpc.method_handlers_generic_handler(
+        CHAT,
+        {
+            "CreateChatCompletion": wrap.unary("CreateChatCompletion", request_type, create),
+            "StreamChatCompletion": wrap.stream("StreamChatCompletion", request_type, stream),
+        },
+    )
+
+
+def catalog_service(wrap: GrpcCalls, catalog: CatalogHandler) -> grpc.GenericRpcHandler:
+    """eurouter.v1.CatalogService."""
+
+    async def list_models(rpc: Rpc[catalog_pb2.ListModelsRequest]) -> catalog_pb2.ListModelsResponse:
+        return catalog.list_models(rpc.request)
+
+    async def get_model(rpc: Rpc[catalog_pb2.GetModelRequest]) -> catalog_pb2.Model:
+        return catalog.get_model(rpc.request)
+
+    async def list_providers(rpc: Rpc[catalog_pb2.ListProvidersRequest]) -> catalog_pb2.ListProvidersResponse:
+        return catalog.list_providers(rpc.request)
+
+    return grpc.method_handlers_generic_handler(
+        CATALOG,
+        {
+            "ListModels": wrap.unary("ListModels", catalog_pb2.ListModelsRequest, list_models),
+            "GetModel": wrap.unary("GetModel", catalog_pb2.GetModelRequest, get_model),
+            "ListProviders": wrap.unary("ListProviders", catalog_pb2.ListProvidersRequest, list_providers),
+        },
+    )
+
+
+def routing_service(wrap: GrpcCalls, routing: RoutingHandler) -> grpc.GenericRpcHandler:
+    """eurouter.v1.RoutingService."""
+
+    async def dry_run(rpc: Rpc[routing_pb2.DryRunRoutingRequest]) -> routing_pb2.DryRunRoutingResponse:
+        return routing.dry_run(rpc.request, rpc.call)
+
+    return grpc.method_handlers_generic_handler(
+        ROUTING,
+        {"DryRunRouting": wrap.unary("DryRunRouting", routing_pb2.DryRunRoutingRequest, dry_run)},
+    )
+
+
+def _metadata(rpc: Rpc[Any], decision: Decision) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID, rpc.call.request_id), *decision.headers())

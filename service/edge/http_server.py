@@ -1,0 +1,80 @@
+"""A listener for an aiohttp application: the HTTP door, and the admin port with health and metrics."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """Where to listen; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    share_port: bool = False
+    tls: ssl.SSLContext | None = None
+
+
+class HttpServer:
+    """One listener. `stop_listening` refuses new connections, `stop` ends the rest."""
+
+    def __init__(self, app: web.Application, options: HttpOptions) -> None:
+        self._options = options
+        # Without handler_cancellation aiohttp lets a handler run on after its client left.
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        self._site: web.TCPSite | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listens.
+
+        Raises:
+            OSError: the address is taken or can't be bound.
+        """
+        await self._runner.setup()
+        options = self._options
+        self._site = web.TCPSite(
+            self._runner,
+            options.host,
+            options.port,
+            ssl_context=options.tls,
+            reuse_port=options.share_port or None,
+        )
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop_listening(self) -> None:
+        """Closes the listening socket; calls under way go on."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+
+    async def stop(self) -> None:
+        """Ends every connection."""
+        await self._runner.cleanup()
+
+
+def admin_app(ready: Callable[[], str | None], metrics: Callable[[], bytes]) -> web.Application:
+    """GET /livez, /readyz (`ready` gives None, or why not) and /metrics in Prometheus' text format."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        problem = ready()
+        if problem is not None:
+            return web.Response(status=503, text=f"{problem}\n")
+        return web.Response(text="ready\n")
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", show_metrics)
+    return app

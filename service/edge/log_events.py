@@ -1,0 +1,14 @@
+"""Names of the log events of the doors. Fields are of low cardinality or ids; content never is a field."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REQUEST_FINISHED: Final = "request_finished"
+REQUEST_CRASHED: Final = "request_crashed"
+SERVER_STARTED: Final = "server_started"
+SERVER_STOPPED: Final = "server_stopped"
+DRAIN_STARTED: Final = "drain_started"
+DRAIN_TIMED_OUT: Final = "drain_timed_out"
+CERTIFICATE_RELOADED: Final = "certificate_reloaded"
+CERTIFICATE_REJECTED: Final = "certificate_rejected"
