@@ -12,7 +12,7 @@ from eurouter.v1 import chat_pb2
 
 from service import wire
 from service.api.chat.handler import ChatHandler, ChatStream
-from service.domain.errors import Reason, ServiceError, Violation
+from service.domain.errors import ServiceError, Violation
 from service.domain.routing import Decision
 from service.edge import http_errors
 from service.edge.calls import REQUEST_ID
@@ -53,9 +53,8 @@ class HttpChat:
         except wire.WireError as error:
             violations = tuple(Violation(path, message) for path, message in error.violations)
             first = violations[0]
-            reason = Reason.INVALID_REQUEST if first.path else Reason.MALFORMED_BODY
             text = f"{first.path}: {first.message}" if first.path else first.message
-            raise ServiceError(reason, text, violations=violations if first.path else ()) from None
+            raise ServiceError(error.reason, text, violations=violations) from None
 
     async def _stream(
         self, http: HttpCall, request: chat_pb2.CreateChatCompletionRequest, ignored: tuple[str, ...]

@@ -1,0 +1,137 @@
+"""The life of one serving process: listeners, named side tasks, and the drain in stages.
+
+Knows no concrete adapter and no settings: bootstrap hands everything in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from service.edge import crash, log_events
+from service.edge.admission import Admission
+from service.edge.grpc_server import GrpcServer
+from service.edge.http_server import HttpServer
+
+
+@dataclass(frozen=True, slots=True)
+class DrainTimes:
+    """Seconds: `pause` between saying NOT_SERVING and refusing calls, `finish` for the calls under way."""
+
+    pause: float = 3.0
+    finish: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process runs. `admin` is None in a child of several: the parent has the port then.
+
+    `tasks` run from start to end; one that fails stops the process. `closers` run last, in order.
+    """
+
+    grpc: GrpcServer
+    http: HttpServer
+    admin: HttpServer | None
+    admission: Admission
+    tasks: Mapping[str, Callable[[], Awaitable[None]]]
+    closers: Sequence[Callable[[], Awaitable[None]]]
+    drain: Callable[[], DrainTimes]
+
+
+class Process:
+    """Runs `parts`: `start`, then `wait`, then `stop`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._log = structlog.get_logger().bind()
+        self.ready = False
+        self.failed = False
+
+    async def start(self) -> None:
+        """Starts the listeners and the side tasks.
+
+        Raises:
+            OSError: a port is taken or an address can't be bound; what had started is stopped.
+        """
+        parts = self._parts
+        try:
+            await parts.grpc.start()
+            await parts.http.start()
+            if parts.admin is not None:
+                await parts.admin.start()
+        except OSError:
+            await self._close()
+            raise
+        for name, run in parts.tasks.items():
+            task = asyncio.ensure_future(run())
+            task.set_name(name)
+            task.add_done_callback(self._task_ended)
+            self._tasks.append(task)
+        self.ready = True
+        self._log.info(log_events.SERVER_STARTED, grpc_port=parts.grpc.port, http_port=parts.http.port)
+
+    def request_stop(self) -> None:
+        """Makes `wait` return. Safe in a signal handler."""
+        self._stopping.set()
+
+    async def wait(self) -> None:
+        """Returns when a stop was requested or a side task failed."""
+        await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """Drains: says NOT_SERVING and pauses, refuses new calls, gives the running ones time, closes."""
+        parts = self._parts
+        times = parts.drain()
+        self.ready = False
+        self._log.info(log_events.DRAIN_STARTED, in_flight=parts.admission.in_flight, pause=times.pause)
+        await parts.grpc.stop_serving()
+        await asyncio.sleep(times.pause)
+        parts.admission.close()
+        await parts.http.stop_listening()
+        grpc_stop = asyncio.ensure_future(parts.grpc.stop(times.finish))
+        if not await parts.admission.drained(times.finish):
+            self._log.warning(log_events.DRAIN_TIMED_OUT, in_flight=parts.admission.in_flight)
+        await grpc_stop
+        await self._close()
+        self._log.info(log_events.SERVER_STOPPED)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._stopping.is_set():
+            return
+        error = task.exception()
+        self.failed = True
+        described = crash.describe(error) if error else {}
+        self._log.error(log_events.SIDE_TASK_ENDED, task=task.get_name(), **described)
+        self._stopping.set()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.grpc.stop(0)
+        await self._parts.http.stop()
+        if self._parts.admin is not None:
+            await self._parts.admin.stop()
+        for close in self._parts.closers:
+            await close()
+
+
+async def measure_lag(observe: Callable[[float], None], interval: float = 0.02) -> None:
+    """Tells `observe` how late the event loop wakes a timer, in seconds, again and again. Runs until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + interval
+        await asyncio.sleep(interval)
+        observe(max(0.0, loop.time() - due))
+
+
+async def every(seconds: float, act: Callable[[], object]) -> None:
+    """Runs `act` every so many seconds until cancelled; its own failures stop the process."""
+    while True:
+        await asyncio.sleep(seconds)
+        act()

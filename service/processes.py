@@ -1,0 +1,138 @@
+"""Several serving processes on one port: the parent starts, watches and restarts them, and stops them in order.
+
+The kernel spreads connections over the processes, not calls. Children are spawned, never forked: gRPC's
+threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Final
+
+import structlog
+
+from service.edge import log_events
+
+READY: Final = "ready"
+_RESTART_DELAYS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class _Child:
+    index: int
+    process: SpawnProcess
+    pipe: Connection
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Children:
+    """`count` children that run `target(pipe, index, *arguments)`.
+
+    A child sends READY over its pipe once it serves, and must end when the pipe closes: that is how it
+    learns that its parent died.
+    """
+
+    def __init__(self, count: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._count = count
+        self._target = target
+        self._arguments = arguments
+        self._children: dict[int, _Child] = {}
+        self._stopping = False
+        self._log = structlog.get_logger().bind()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the children that run now."""
+        return tuple(c.process.pid for c in self._children.values() if c.process.pid and not c.ended.is_set())
+
+    def not_ready(self) -> str | None:
+        """None when all children serve, otherwise a sentence."""
+        serving = sum(1 for c in self._children.values() if c.ready.is_set() and not c.ended.is_set())
+        return None if serving == self._count else f"{serving} of {self._count} processes serve"
+
+    async def start(self, seconds: float = 60.0) -> None:
+        """Starts all children and waits until each serves.
+
+        Raises:
+            RuntimeError: one ended or did not become ready; its own output says why. All are stopped then.
+        """
+        for index in range(self._count):
+            self._spawn(index)
+        for child in list(self._children.values()):
+            first = [asyncio.ensure_future(child.ready.wait()), asyncio.ensure_future(child.ended.wait())]
+            await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for waiter in first:
+                waiter.cancel()
+            if not child.ready.is_set():
+                await self.stop(1.0)
+                raise RuntimeError(f"process {child.index} did not start: see its output above")
+
+    async def watch(self) -> None:
+        """Restarts children that end, with growing delays. Runs until cancelled."""
+        failures = dict.fromkeys(range(self._count), 0)
+        while True:
+            waits = [asyncio.ensure_future(c.ended.wait()) for c in self._children.values()]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for waiter in waits:
+                    waiter.cancel()
+            for child in [c for c in self._children.values() if c.ended.is_set()]:
+                delay = _RESTART_DELAYS[min(failures[child.index], len(_RESTART_DELAYS) - 1)]
+                failures[child.index] += 1
+                self._log.error(
+                    log_events.PROCESS_ENDED, index=child.index, exit_code=child.process.exitcode, restart_in=delay
+                )
+                await asyncio.sleep(delay)
+                self._spawn(child.index)
+
+    async def stop(self, seconds: float) -> None:
+        """Sends SIGTERM to all and waits until they end, then kills what is left after `seconds`."""
+        self._stopping = True
+        for child in self._children.values():
+            if not child.ended.is_set():
+                child.process.terminate()
+        waits = [asyncio.ensure_future(c.ended.wait()) for c in self._children.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=seconds)
+            for waiter in late:
+                waiter.cancel()
+        for child in self._children.values():
+            if not child.ended.is_set():
+                child.process.kill()
+                await child.ended.wait()
+
+    def _spawn(self, index: int) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=self._target, args=(theirs, index, *self._arguments), name=f"eurouter-{index}"
+        )
+        process.start()
+        theirs.close()
+        child = _Child(index, process, ours)
+        self._children[index] = child
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours.fileno(), self._heard, child)
+        loop.add_reader(process.sentinel, self._ended, child)
+
+    def _heard(self, child: _Child) -> None:
+        try:
+            if child.pipe.recv() == READY:
+                child.ready.set()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(child.pipe.fileno())
+
+    def _ended(self, child: _Child) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(child.process.sentinel)
+        loop.remove_reader(child.pipe.fileno())
+        child.process.join()
+        child.pipe.close()
+        child.ended.set()

@@ -1,0 +1,223 @@
+"""Properties: what is rendered reads back as the same message, and no JSON breaks the reader."""
+
+from typing import Any, cast
+
+import orjson
+import pytest
+from eurouter.v1 import catalog_pb2, chat_pb2, content_pb2, preferences_pb2, routing_pb2, tools_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.wire import WireError, parse, parse_bytes, render_bytes, rules
+
+FILES = (catalog_pb2, chat_pb2, content_pb2, preferences_pb2, routing_pb2, tools_pb2)
+MESSAGES: dict[str, type[Message]] = {
+    descriptor.full_name: GetMessageClass(descriptor)
+    for file in FILES
+    for descriptor in file.DESCRIPTOR.message_types_by_name.values()
+}
+# These two are read by the union around them.
+READABLE = sorted(set(MESSAGES) - {rules.OPAQUE, rules.EMPTY})
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    texts,
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
+)
+objects = st.dictionaries(texts, values, max_size=3)
+
+
+def compact(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    """Values of one item of the field, as the reader could have made them."""
+    if field.full_name in rules.JSON_TEXT:
+        shape = rules.JSON_TEXT[field.full_name]
+        return (st.lists(values, max_size=3) if shape is rules.JsonShape.ARRAY else objects).map(compact)
+    if field.full_name in rules.STRING_OR_ID:
+        return texts | st.builds(lambda id_: compact({"id": id_}), texts)
+    if field.enum_type is not None:
+        return st.sampled_from([value.number for value in field.enum_type.values if value.number])
+    if field.message_type is not None:
+        return messages(field.message_type)
+    return {
+        FieldDescriptor.TYPE_STRING: texts,
+        FieldDescriptor.TYPE_BOOL: st.booleans(),
+        FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
+        FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+        FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    }[field.type]
+
+
+@st.composite
+def messages(draw: st.DrawFn, descriptor: Descriptor) -> Message:
+    """Any message of the type that JSON can express."""
+    message = GetMessageClass(descriptor)()
+    union = rules.union_of(descriptor)
+    arms = [] if union is None else list(union.fields)
+    extra = rules.extra_of(descriptor)
+    for field in descriptor.fields:
+        if field not in arms and (draw(st.booleans()) or field.full_name in rules.OBJECT_WHEN_UNSET):
+            fill(draw, message, field, extra)
+    if arms and not (descriptor.full_name in rules.ARM_OPTIONAL and draw(st.booleans())):
+        fill_arm(draw, message, descriptor, draw(st.sampled_from(arms)))
+    return message
+
+
+def fill(draw: st.DrawFn, message: Any, field: FieldDescriptor, extra: FieldDescriptor | None) -> None:
+    if field is extra:
+        keys = texts.filter(lambda key: key == "extra" or key not in message.DESCRIPTOR.fields_by_name)
+        found = draw(st.dictionaries(keys, values.filter(lambda value: value is not None), max_size=2))
+        message.extra.update({key: compact(value) for key, value in found.items()})
+    elif (item := rules.map_value(field)) is not None:
+        getattr(message, field.name).update(draw(st.dictionaries(texts, field_values(item), max_size=2)))
+    elif field.is_repeated:
+        getattr(message, field.name).extend(draw(st.lists(field_values(field), max_size=2)))
+    elif field.message_type is not None:
+        getattr(message, field.name).CopyFrom(draw(field_values(field)))
+        getattr(message, field.name).SetInParent()
+    else:
+        setattr(message, field.name, draw(field_values(field)))
+
+
+def fill_arm(draw: st.DrawFn, message: Any, descriptor: Descriptor, arm: FieldDescriptor) -> None:
+    if arm.message_type is not None and arm.message_type.full_name == rules.OPAQUE:
+        for field, _ in message.ListFields():
+            message.ClearField(field.name)  # an opaque object holds them itself
+        kind = draw(texts.filter(lambda name: name not in descriptor.fields_by_name))
+        message.opaque.type = kind
+        beside = objects.map(lambda found: {k: v for k, v in found.items() if k not in descriptor.fields_by_name})
+        message.opaque.json = compact({**draw(beside), "type": kind})
+    elif descriptor.full_name in rules.STRING_MODES and arm.name == rules.MODE:
+        enum = arm.enum_type
+        assert enum is not None
+        words = rules.STRING_MODES[descriptor.full_name]
+        names = {name: number for number, name in rules.enum_names(enum).items()}
+        message.mode = names[draw(st.sampled_from(words))]
+    else:
+        fill(draw, message, arm, None)
+
+
+def descriptor_of(kind: type[Message]) -> Descriptor:
+    return cast("Descriptor", kind.DESCRIPTOR)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_every_message_reads_back_as_it_was_rendered(name: str) -> None:
+    kind = MESSAGES[name]
+
+    @settings(max_examples=25, deadline=None)
+    @given(messages(descriptor_of(kind)))
+    def holds(message: Message) -> None:
+        assert parse(kind, orjson.loads(render_bytes(message))) == message
+
+    holds()
+
+
+@settings(max_examples=60, deadline=None)
+@given(messages(descriptor_of(chat_pb2.CreateChatCompletionRequest)))
+def test_a_request_that_was_read_renders_and_reads_the_same(message: Message) -> None:
+    body = render_bytes(message)
+    again = parse_bytes(chat_pb2.CreateChatCompletionRequest, body)
+    assert again == message
+    # Maps have no order.
+    assert orjson.loads(render_bytes(again)) == orjson.loads(body)
+
+
+# Names that lead the fuzzer deep into the schema.
+words = st.sampled_from(
+    sorted({field.name for kind in MESSAGES.values() for field in kind.DESCRIPTOR.fields} | {"type"})
+)
+known_values = st.sampled_from(
+    ["text", "function", "image_url", "json_schema", "auto", "user", "content", "custom"]
+)
+near = st.recursive(
+    scalars | known_values,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | texts, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(READABLE), near)
+def test_no_json_raises_anything_but_a_wire_error(name: str, value: object) -> None:
+    kind = MESSAGES[name]
+    try:
+        message = parse(kind, value)
+    except WireError as error:
+        assert error.violations
+        orjson.dumps(error.violations)
+        return
+    # Not the messages: an answer's delta is printed even when it was not there.
+    rendered = orjson.loads(render_bytes(message))
+    assert orjson.loads(render_bytes(parse(kind, rendered))) == rendered
+
+
+@st.composite
+def damaged_requests(draw: st.DrawFn) -> object:
+    """A valid request with one value somewhere replaced."""
+    message = draw(messages(descriptor_of(chat_pb2.CreateChatCompletionRequest)))
+    root = orjson.loads(render_bytes(message))
+    at, here = None, root
+    while isinstance(here, (dict, list)) and here and (at is None or draw(st.booleans())):
+        at = here
+        key = draw(st.sampled_from(sorted(here) if isinstance(here, dict) else range(len(here))))
+        here = here[key]
+    if at is not None:
+        at[key] = draw(near)
+    return root
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged_requests())
+def test_a_damaged_request_is_refused_or_read_but_never_breaks(value: object) -> None:
+    try:
+        message = parse(chat_pb2.CreateChatCompletionRequest, value)
+    except WireError as error:
+        assert all(path for path, _ in error.violations)
+        return
+    assert parse_bytes(chat_pb2.CreateChatCompletionRequest, render_bytes(message)) == message
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=40) | near.map(lambda value: orjson.dumps(value)[:-1]))
+def test_no_bytes_raise_anything_but_a_wire_error(body: bytes) -> None:
+    try:
+        parse_bytes(chat_pb2.CreateChatCompletionRequest, body)
+    except WireError as error:
+        assert str(error)
+
+
+def test_every_rule_names_something_that_exists() -> None:
+    fields = {field.full_name for kind in MESSAGES.values() for field in kind.DESCRIPTOR.fields}
+    by_field = (
+        set(rules.JSON_TEXT)
+        | rules.TEXT_OR_PARTS
+        | rules.ONE_OR_MANY
+        | rules.STRING_OR_ID
+        | rules.NULL_WHEN_UNSET
+        | rules.LIST_WHEN_EMPTY
+        | rules.OBJECT_WHEN_UNSET
+    )
+    assert by_field <= fields
+    by_message = (
+        {rules.EMPTY, rules.OPAQUE}
+        | set(rules.TYPE_LITERALS)
+        | set(rules.STRING_MODES)
+        | set(rules.TYPE_WITH)
+        | rules.UNTYPED
+        | rules.TYPE_OPTIONAL
+        | rules.ARM_OPTIONAL
+    )
+    assert by_message <= set(MESSAGES)
