@@ -18,7 +18,7 @@ PROTOS := .venv-protos/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup model run smoke test check tests-only lint format types imports protos protos-check \
+.PHONY: help setup model run smoke test check tests-only clients lint format types imports protos protos-check \
 	protos-baseline golden bench lock clean
 
 help: ## this table
@@ -72,16 +72,21 @@ smoke: setup ## the same path as 'make run' with one answer and an exit code
 
 ## Checking
 
-test: setup $(PROTOS) ## all tests; the last line names what did not run on this machine
+test: setup $(PROTOS) clients ## all tests; the last line names what did not run on this machine
 	@echo "==> running the tests"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(PYTEST)
 
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 
 # What the other checks ran already is left out.
-tests-only: setup $(PROTOS)
+tests-only: setup $(PROTOS) clients
 	@echo "==> running the tests"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest --ignore=tests/architecture/test_tools.py $(PYTEST)
+
+# The tests have no network: what the example clients need from registries comes before. It never fails: the tests
+# name what could not be had.
+clients: $(INSTALLED)
+	@$(BIN)/python tests/clients/prepare.py
 
 lint: $(INSTALLED) ## ruff: rules and format
 	@echo "==> ruff"

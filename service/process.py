@@ -41,6 +41,15 @@ class Parts:
     drain: Callable[[], DrainTimes]
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports that are listened on; `admin` is 0 where there is none."""
+
+    grpc: int
+    http: int
+    admin: int
+
+
 class Process:
     """Runs `parts`: `start`, then `wait`, then `stop`."""
 
@@ -74,6 +83,12 @@ class Process:
             self._tasks.append(task)
         self.ready = True
         self._log.info(log_events.SERVER_STARTED, grpc_port=parts.grpc.port, http_port=parts.http.port)
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens, once started."""
+        admin = self._parts.admin
+        return Ports(self._parts.grpc.port, self._parts.http.port, admin.port if admin else 0)
 
     def request_stop(self) -> None:
         """Makes `wait` return. Safe in a signal handler."""

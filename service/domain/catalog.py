@@ -53,17 +53,26 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Prices in the catalogue's currency: per token read and generated, per request, per image."""
+    """Prices in the catalogue's currency: per token read and generated, per request, per image.
+
+    `blended`, (3 x prompt + completion) / 4 per token, is what sorting and the default order go by; `rate` is
+    the same as a float. `free`: nothing of it costs anything.
+    """
 
     prompt: Decimal = Decimal(0)
     completion: Decimal = Decimal(0)
     request: Decimal = Decimal(0)
     image: Decimal = Decimal(0)
+    # Derived once per catalogue: every plan sorts by them.
+    blended: Decimal = field(init=False, repr=False, compare=False)
+    rate: float = field(init=False, repr=False, compare=False)
+    free: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def blended(self) -> Decimal:
-        """(3 x prompt + completion) / 4 per token: what sorting and the default order go by."""
-        return (3 * self.prompt + self.completion) / 4
+    def __post_init__(self) -> None:
+        blended = (3 * self.prompt + self.completion) / 4
+        object.__setattr__(self, "blended", blended)
+        object.__setattr__(self, "rate", float(blended))
+        object.__setattr__(self, "free", not (self.prompt or self.completion or self.request or self.image))
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,5 +245,5 @@ class Generation:
     reasoning_summary: str | None = None
     verbosity: str | None = None
     options: Mapping[Field, Json] = field(default_factory=lambda: MappingProxyType({}))
-    extra: Mapping[str, str] = NOTHING
+    extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     functions_style: bool = False

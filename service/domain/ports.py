@@ -99,3 +99,15 @@ class Telemetry(Protocol):
     def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
         """An answer's usage."""
         ...
+
+
+class RequestTelemetry(Protocol):
+    """Counts what the doors see; never content."""
+
+    def request_started(self) -> None:
+        """A call was admitted."""
+        ...
+
+    def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
+        """An admitted call ended: `door` is grpc or http, `outcome` is ok or a Reason's name."""
+        ...

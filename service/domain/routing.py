@@ -52,6 +52,7 @@ class Filter(StrEnum):
     EU_OWNED = "eu_owned"
     FREE = "free"
     ALLOW_FALLBACKS = "allow_fallbacks"
+    OWNER = "owner"
 
     FIELD = "field"
     REQUIRE_PARAMETERS = "require_parameters"

@@ -1,0 +1,113 @@
+"""Writes docs/catalogue.md from the schema: `python -m adapters.catalog.document`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from adapters.catalog.schema import CatalogDocument, FactPart
+from adapters.documents.describe import models_in, table, title
+from service.domain.fields import HINTS, Field
+
+PAGE: Final = Path("docs/catalogue.md")
+
+_START: Final = """\
+# The catalogue
+
+Who serves which models, at which price, and what is known about them: one YAML file. The one that ships is
+`adapters/catalog/default.yaml`; copy it, change it, and name yours in the settings (`catalog.path`).
+`eurouter config check` says what is wrong with it, with the key's path and the line, and what came of it.
+
+The file is looked at every second and used when it has changed, without a restart; calls under way end with
+the catalogue that they began with. A file with a mistake changes nothing: the log says why, and the old one
+stays in force. (Kubernetes: mount the ConfigMap as a folder. A `subPath` mount is never updated.)
+
+## The shortest
+
+A server of your own that speaks OpenAI's chat API (vLLM, llama.cpp, Ollama, …) needs three lines, and a fourth
+to have its models found:
+
+```yaml
+providers:
+  - slug: my-gpu
+    dialect: openai_chat
+    base_url: http://127.0.0.1:8000/v1
+    discover: true
+```
+
+Its models are then called as the server calls them when that is `vendor/name`, and `my-gpu/name` when it is
+not. Nothing is known about it that filters could go by: state its `facts` if requests ask for a region.
+
+## A provider with a key, a model, an alias
+
+```yaml
+currency: EUR
+exchange_rates: {USD: 0.86}
+
+providers:
+  - slug: example
+    dialect: openai_chat
+    base_url: https://api.example.com/v1
+    auth: {secret: env:EXAMPLE_API_KEY}
+    facts:
+      regions: {value: [fr], source: https://example.com/privacy, verified_on: 2026-11-22}
+      retention_days: {value: 0, source: our contract of 2026, verified_on: 2026-11-22}
+
+models:
+  - id: meta-llama/llama-3.3-70b-instruct
+    endpoints:
+      - provider: example
+        model: llama-3.3-70b
+        price: {prompt: 0.13, completion: 0.40, currency: USD}
+        context_length: 131072
+
+aliases:
+  - name: default
+    models: [meta-llama/llama-3.3-70b-instruct]
+    provider: {data_residency: eu}
+```
+
+A secret is named, never written: `env:NAME` is an environment variable, `file:PATH` a file that is read again
+when it changes. A provider whose secret is missing is listed as not configured and never chosen.
+
+## All keys
+"""
+
+_FIELDS: Final = """
+## Request fields
+
+What `refuses` may list. A field marked *hint* is left out where it can't be sent, and named in the answer; any
+other makes the endpoint ineligible for a request that sets it. `image_url`, `input_audio`, `file` and `audio`
+follow from the model's modalities and need not be listed.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join((_START, *_sections(), _FIELDS, *_fields())) + "\n"
+
+
+def _sections() -> Iterator[str]:
+    titles = set()
+    for model in models_in(CatalogDocument):
+        # All facts have the same keys; only the value's kind differs, and that stands where they are listed.
+        shown = FactPart[str] if issubclass(model, FactPart) else model
+        if title(shown) in titles:
+            continue
+        titles.add(title(shown))
+        yield f"### {title(shown)}\n"
+        yield f"{(shown.__doc__ or '').strip()}\n"
+        yield from table(shown)
+        yield ""
+
+
+def _fields() -> Iterator[str]:
+    for field in Field:
+        yield f"- `{field.value}`" + (" (hint)" if field in HINTS else "")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE}\n")

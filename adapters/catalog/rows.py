@@ -1,0 +1,170 @@
+"""Single parts of the catalogue file as single rows of the domain. No lookups across the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+from adapters.catalog.schema import (
+    AliasPart,
+    AuthPart,
+    FactsPart,
+    ModelPart,
+    PricePart,
+    ProviderPart,
+    TimeoutsPart,
+)
+from service.domain.catalog import (
+    Alias,
+    Auth,
+    Endpoint,
+    Fact,
+    Facts,
+    Model,
+    Price,
+    Provider,
+    ProviderStatus,
+    Quirks,
+    Timeouts,
+)
+from service.domain.fields import Field
+
+_TOKENS_PER_PRICE: Final = 6
+"""Decimal places between a price per million tokens and one per token."""
+
+_NEEDS_INPUT: Final[Mapping[Field, str]] = {
+    Field.IMAGE_INPUT: "image",
+    Field.IMAGE_DETAIL: "image",
+    Field.AUDIO_INPUT: "audio",
+    Field.FILE_INPUT: "file",
+}
+_NEEDS_OUTPUT: Final[Mapping[Field, str]] = {Field.AUDIO_OUTPUT: "audio", Field.AUDIO_HISTORY: "audio"}
+_REASONING: Final = frozenset({Field.REASONING_EFFORT, Field.REASONING_SUMMARY})
+
+
+def provider_row(
+    part: ProviderPart, *, dialect_built: bool, is_configured: Callable[[str], bool], timeouts: Timeouts
+) -> Provider:
+    """A provider with its status: whether it may be chosen, and if not one sentence on what to do."""
+    auth = auth_of(part.auth)
+    status, message = _status(part, auth, dialect_built, is_configured)
+    quirks = part.quirks
+    return Provider(
+        slug=part.slug,
+        name=part.name or part.slug,
+        dialect=part.dialect,
+        base_url=part.base_url,
+        id=part.id or part.slug,
+        auth=auth,
+        facts=facts_of(part.facts),
+        status=status,
+        status_message=message,
+        owner=part.owner,
+        refuses=part.refuses,
+        passthrough=part.passthrough,
+        quirks=Quirks(
+            max_tokens_field=quirks.max_tokens_field,
+            reasoning_style=quirks.reasoning_style,
+            system_role=quirks.system_role,
+            stream_usage=quirks.stream_usage,
+            max_stop=quirks.max_stop,
+            path=quirks.path,
+            headers=tuple((name.lower(), value) for name, value in quirks.headers.items()),
+        ),
+        timeouts=timeouts_of(part.timeouts, timeouts),
+        simulator=part.simulator,
+    )
+
+
+def _status(
+    part: ProviderPart, auth: Auth, dialect_built: bool, is_configured: Callable[[str], bool]
+) -> tuple[ProviderStatus, str]:
+    if part.disabled:
+        return ProviderStatus.DISABLED, "Switched off in the catalogue (disabled: true)."
+    if not dialect_built:
+        return ProviderStatus.DIALECT_MISSING, f"Its wire format {part.dialect} is not built yet."
+    if auth.secret and not is_configured(auth.secret):
+        return ProviderStatus.NOT_CONFIGURED, f"Its key is missing: {_how_to_configure(auth.secret)}."
+    return ProviderStatus.ACTIVE, ""
+
+
+def _how_to_configure(reference: str) -> str:
+    kind, _, name = reference.partition(":")
+    return f"set the environment variable {name}" if kind == "env" else f"put it into the file {name}"
+
+
+def auth_of(part: AuthPart | None) -> Auth:
+    """No part is no authentication."""
+    return Auth() if part is None else Auth(kind=part.kind, name=part.name, secret=part.secret or "")
+
+
+def timeouts_of(part: TimeoutsPart, defaults: Timeouts) -> Timeouts:
+    """A provider's own limits over the defaults."""
+    return Timeouts(
+        connect=part.connect or defaults.connect,
+        first_byte=part.first_byte or defaults.first_byte,
+        idle=part.idle or defaults.idle,
+        total=part.total or defaults.total,
+    )
+
+
+def facts_of(part: FactsPart) -> Facts:
+    """Facts with their source and day."""
+    stated: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        fact = getattr(part, name)
+        if fact is not None:
+            stated[name] = Fact(fact.value, fact.source, fact.verified_on.isoformat())
+    return Facts(**stated)
+
+
+def price_of(part: PricePart | None, currency: str, rates: Mapping[str, Decimal]) -> Price:
+    """Prices per token in the catalogue's currency; no part is free. The currency must be one of `rates`."""
+    if part is None:
+        return Price()
+    rate = Decimal(1) if part.currency in (None, currency) else rates[part.currency or currency]
+    return Price(
+        prompt=(part.prompt * rate).scaleb(-_TOKENS_PER_PRICE).normalize(),
+        completion=(part.completion * rate).scaleb(-_TOKENS_PER_PRICE).normalize(),
+        request=(part.request * rate).normalize(),
+        image=(part.image * rate).normalize(),
+    )
+
+
+def expressible_of(
+    dialect: frozenset[Field],
+    provider: Provider,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    *refuses: frozenset[Field],
+) -> frozenset[Field]:
+    """The dialect's fields less what the provider, the model and the endpoint rule out."""
+    ruled_out = {f for f, modality in _NEEDS_INPUT.items() if modality not in inputs}
+    ruled_out |= {f for f, modality in _NEEDS_OUTPUT.items() if modality not in outputs}
+    if provider.quirks.reasoning_style == "none":
+        ruled_out |= _REASONING
+    return dialect.difference(provider.refuses, ruled_out, *refuses)
+
+
+def model_row(part: ModelPart, endpoints: tuple[Endpoint, ...]) -> Model:
+    """A model with its endpoints."""
+    created = datetime.combine(part.created, time(), UTC) if part.created else None
+    return Model(
+        id=part.id,
+        endpoints=endpoints,
+        name=part.name or part.id,
+        description=part.description,
+        created=int(created.timestamp()) if created else 0,
+        owned_by=part.owned_by or part.id.partition("/")[0],
+        categories=part.categories,
+        input_modalities=part.input_modalities,
+        output_modalities=part.output_modalities,
+        tokenizer=part.tokenizer,
+    )
+
+
+def alias_of(part: AliasPart) -> Alias:
+    """An alias as written; that its models exist was checked before."""
+    return Alias(name=part.name, models=part.models, preferences=part.provider.to_domain())

@@ -1,0 +1,180 @@
+"""API keys whose rows stand in the settings: made, hashed, looked up. Nothing here stores a key.
+
+A key is `eur_` and 36 letters and digits: the first 12 name it and may be shown, the last 24 are the secret.
+24 characters of 62 are 142 bits, so the stored hash needs to be keyed, not slow.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain.calls import Principal
+from service.domain.errors import Reason, ServiceError
+from service.domain.preferences import Floor
+
+PREFIX: Final = "eur_"
+ID_LENGTH: Final = 12
+SECRET_LENGTH: Final = 24
+LOCAL: Final = Principal(owner="local")
+"""Who everybody is as long as no key is configured."""
+
+_ALPHABET: Final = string.digits + string.ascii_letters
+_SHAPE: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{ID_LENGTH + SECRET_LENGTH}}}")
+_ID_END: Final = len(PREFIX) + ID_LENGTH
+_NO_HASH: Final = bytes(32)
+
+_NOT_SENT: Final = (
+    "no API key came with this call: send it as `authorization: Bearer eur_…` or as `x-api-key: eur_…`"
+)
+_NOT_OURS: Final = (
+    "this is no key of this service: they are eur_ and 36 letters and digits; look for a cut or a blank"
+)
+_UNKNOWN: Final = "this API key is not valid here: use another, or ask the operator of this service for one"
+_DISABLED: Final = "this API key is disabled: use another, or ask the operator of this service"
+_NO_OWNER: Final = "the client certificate names no owner of this service: ask its operator to add it to `owners`"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as stored: `id` its public part, `hash` the keyed hash of its secret in hexadecimal."""
+
+    id: str
+    hash: str
+    owner: str
+    name: str = ""
+    disabled: bool = False
+    admin: bool = False
+    floor: Floor = Floor()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRow:
+    """An owner: the names of client certificates that speak for it, and its own floor."""
+
+    name: str
+    certificates: tuple[str, ...] = ()
+    floor: Floor = Floor()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    hash: bytes
+    principal: Principal
+    disabled: bool
+
+
+def make_key() -> str:
+    """A new key from the system's random source. Show it once and keep its id and its hash only."""
+    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH + SECRET_LENGTH))
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` has the form of a key."""
+    return _SHAPE.fullmatch(text) is not None
+
+
+def public_id(key: str) -> str:
+    """The part of a key that may be shown and stored."""
+    return key[len(PREFIX) : _ID_END]
+
+
+def hash_secret(key: str, pepper: bytes) -> str:
+    """What is stored of a key's secret: HMAC-SHA256 under the pepper, in hexadecimal."""
+    return hmac.digest(pepper, key[_ID_END:].encode(), "sha256").hex()
+
+
+def mask(key: str) -> str:
+    """A key as it may stand in a log: its public id, and nothing at all of what has another form."""
+    return f"{PREFIX}{public_id(key)}…" if is_key(key) else "…"
+
+
+class SettingsKeys:
+    """Keys over rows that may be exchanged at any time: `rows` is asked for every call.
+
+    An index is made when `rows()` gives another object than before, so it must give the same one while
+    nothing has changed. `pepper()` keys the hashes. Without any row everybody is `local`, unless
+    `open_without_keys` is False: then a client certificate is the only way in, and whoever comes here
+    has none that fits.
+    """
+
+    def __init__(
+        self,
+        rows: Callable[[], Sequence[KeyRow]],
+        pepper: Callable[[], bytes],
+        *,
+        owners: Callable[[], Sequence[OwnerRow]] = tuple,
+        open_without_keys: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._rows = rows
+        self._pepper = pepper
+        self._owners = owners
+        self._open = open_without_keys
+        self._indexed: tuple[Sequence[KeyRow], Sequence[OwnerRow]] | None = None
+        self._known: dict[str, _Known] = {}
+
+    def authenticate(self, presented: str | None) -> Principal:
+        """Who presents this key (without "Bearer ").
+
+        Raises:
+            ServiceError: INVALID_KEY.
+        """
+        rows = self._rows()
+        if not rows:
+            if self._open():
+                return LOCAL
+            raise ServiceError(Reason.INVALID_KEY, _NO_OWNER)
+        if not presented:
+            raise ServiceError(Reason.INVALID_KEY, _NOT_SENT)
+        if _SHAPE.fullmatch(presented) is None:
+            raise ServiceError(Reason.INVALID_KEY, _NOT_OURS)
+        known = self._index(rows).get(presented[len(PREFIX) : _ID_END])
+        # An unknown id costs as much as a wrong secret, and both get the same answer.
+        digest = hmac.digest(self._pepper(), presented[_ID_END:].encode(), "sha256")
+        if not hmac.compare_digest(digest, known.hash if known else _NO_HASH) or known is None:
+            raise ServiceError(Reason.INVALID_KEY, _UNKNOWN)
+        if known.disabled:
+            raise ServiceError(Reason.INVALID_KEY, _DISABLED)
+        return known.principal
+
+    def _index(self, rows: Sequence[KeyRow]) -> dict[str, _Known]:
+        owners = self._owners()
+        if self._indexed is None or self._indexed[0] is not rows or self._indexed[1] is not owners:
+            floors = {owner.name: owner.floor for owner in owners}
+            self._known = {
+                row.id: _Known(bytes.fromhex(row.hash), _principal(row, floors.get(row.owner)), row.disabled)
+                for row in rows
+            }
+            self._indexed = (rows, owners)
+        return self._known
+
+
+class CertificateOwners:
+    """Which owner a verified client certificate speaks for: the first of its names that a row lists."""
+
+    def __init__(self, owners: Callable[[], Sequence[OwnerRow]]) -> None:
+        self._owners = owners
+        self._indexed: Sequence[OwnerRow] | None = None
+        self._principals: dict[str, Principal] = {}
+
+    def __call__(self, names: Iterable[str]) -> Principal | None:
+        """The principal for a certificate's names (subject alternative names, then the common name)."""
+        owners = self._owners()
+        if owners is not self._indexed:
+            self._principals = {
+                name: Principal(owner=owner.name, floor=owner.floor)
+                for owner in owners
+                for name in owner.certificates
+            }
+            self._indexed = owners
+        return next((self._principals[name] for name in names if name in self._principals), None)
+
+
+def _principal(row: KeyRow, owners_floor: Floor | None) -> Principal:
+    floor = row.floor.narrowed_by(owners_floor) if owners_floor is not None else row.floor
+    return Principal(owner=row.owner, key_id=row.id, admin=row.admin, floor=floor)

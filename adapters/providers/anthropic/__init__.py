@@ -1,0 +1,5 @@
+"""Anthropic's Messages API, as Anthropic and the servers that mirror it speak it."""
+
+from .dialect import DIALECT, AnthropicMessages
+
+__all__ = ["DIALECT", "AnthropicMessages"]

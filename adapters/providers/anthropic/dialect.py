@@ -1,0 +1,62 @@
+"""The dialect's four verbs, put together; each stands in a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from adapters.providers.dialect import Decoder, UpstreamRequest
+from service.domain.catalog import Endpoint
+from service.domain.events import Event
+from service.domain.failure import Failure
+from service.domain.fields import Field
+from service.domain.generation import Generation
+
+from .build import build
+from .errors import classify
+from .read import read
+from .stream import StreamDecoder
+
+
+class AnthropicMessages:
+    """Messages (docs.anthropic.com/en/api/messages); facts checked against the SDK `anthropic` 2.12."""
+
+    name: Final = "anthropic"
+    # What is missing has no counterpart: several choices, log probabilities, penalties, a seed, JSON without a
+    # schema, grammars, audio. A custom tool's free text would come back as JSON arguments.
+    expressible: Final = frozenset(
+        {
+            Field.MAX_OUTPUT_TOKENS,
+            Field.TEMPERATURE,
+            Field.TOP_P,
+            Field.STOP,
+            Field.REASONING_EFFORT,
+            Field.JSON_SCHEMA,
+            Field.TOOLS,
+            Field.TOOL_CHOICE,
+            Field.PARALLEL_TOOL_CALLS,
+            Field.IMAGE_INPUT,
+            Field.FILE_INPUT,
+            Field.PROMPT_CACHE_BREAKPOINT,
+            Field.USER,
+        }
+    )
+
+    def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
+        """The call. Raises ServiceError INVALID_REQUEST for what this wire can't take."""
+        return build(generation, endpoint, stream=stream)
+
+    def read(self, body: bytes) -> Sequence[Event]:
+        """A whole answer's events. Raises UpstreamError: an error in a 200, PROTOCOL."""
+        return read(body)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return StreamDecoder()
+
+    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """What a status other than 2xx means."""
+        return classify(status, headers, body)
+
+
+DIALECT: Final = AnthropicMessages()

@@ -1,0 +1,72 @@
+"""Images and documents as Anthropic's blocks (docs: vision, PDF support)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+from service.domain.errors import invalid
+from service.domain.generation import File, Image
+
+_IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_PDF: Final = "application/pdf"
+_PDF_BASE64: Final = "JVBERi"  # %PDF, in base64
+
+
+def image_block(image: Image, path: str) -> dict[str, Any]:
+    """An address or inline bytes.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for a kind of image that is not taken.
+    """
+    if image.url[:5].lower() != "data:":
+        return {"type": "image", "source": {"type": "url", "url": image.url}}
+    media_type, data = _split(image.url)
+    if media_type not in _IMAGES:
+        raise invalid(path, "this endpoint takes jpeg, png, gif and webp images")
+    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def document_block(file: File, path: str) -> dict[str, Any]:
+    """A PDF or a plain text.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for another kind of file, or one that is not inline.
+    """
+    if file.data is None:
+        raise invalid(f"{path}.file.file_id", "this endpoint can't read files stored elsewhere: send file_data")
+    if file.data[:5].lower() == "data:":
+        media_type, data = _split(file.data)
+    else:
+        media_type, data = _guess(file), file.data
+    source: dict[str, Any]
+    if media_type == _PDF:
+        source = {"type": "base64", "media_type": _PDF, "data": data}
+    elif media_type == "text/plain":
+        source = {"type": "text", "media_type": "text/plain", "data": _text(data, path)}
+    else:
+        raise invalid(f"{path}.file.file_data", "this endpoint takes PDF and plain text files")
+    block: dict[str, Any] = {"type": "document", "source": source}
+    if file.filename:
+        block["title"] = file.filename
+    return block
+
+
+def _split(uri: str) -> tuple[str, str]:
+    head, _, data = uri.partition(",")
+    return head[5:].partition(";")[0].strip().lower(), data
+
+
+def _guess(file: File) -> str:
+    name = (file.filename or "").lower()
+    if name.endswith(".txt"):
+        return "text/plain"
+    return _PDF if name.endswith(".pdf") or (file.data or "").startswith(_PDF_BASE64) else ""
+
+
+def _text(data: str, path: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise invalid(f"{path}.file.file_data", "a plain text file must be UTF-8 in base64") from None

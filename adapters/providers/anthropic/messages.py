@@ -1,0 +1,180 @@
+"""Turns as Anthropic's system text and messages.
+
+System and developer turns move to `system`; neighbours of one role become one message; in a user message
+tool results come first, in an assistant message thinking does. Blank text has no block: it would be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2s
+from typing import Any, Final
+
+import orjson
+
+from service.domain.errors import ServiceError, invalid
+from service.domain.fields import Field
+from service.domain.generation import (
+    File,
+    Image,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+
+from .media import document_block, image_block
+
+FORMAT: Final = "anthropic-claude-v1"
+"""Marks reasoning whose signature or encrypted content Anthropic made; others' can't be replayed there."""
+
+_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_EPHEMERAL: Final = {"type": "ephemeral"}
+
+Block = dict[str, Any]
+
+
+def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | list[Block], list[dict[str, Any]]]:
+    """`system` ("" without one) and `messages`, with what the endpoint can express.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for a part that this API can't take, or when nothing is left to ask.
+    """
+    system: list[Block] = []
+    messages: list[dict[str, Any]] = []
+    for index, turn in enumerate(turns):
+        blocks = [
+            block
+            for place, part in enumerate(turn.parts)
+            if (block := _block(part, turn.role, f"messages[{index}]", place, can)) is not None
+        ]
+        if not blocks:
+            continue
+        if turn.role in (Role.SYSTEM, Role.DEVELOPER):
+            system += blocks
+            continue
+        role = "assistant" if turn.role is Role.ASSISTANT else "user"
+        if role == "assistant":
+            blocks.sort(key=_thinking_first)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        else:
+            messages.append({"role": role, "content": blocks})
+    if not messages:
+        raise invalid("messages", "this endpoint needs a user message that is not blank")
+    for message in messages:
+        if message["role"] == "user":
+            message["content"].sort(key=_results_first)
+        message["content"] = _short(message["content"])
+    return _short(system) if system else "", messages
+
+
+def _thinking_first(block: Block) -> bool:
+    return block["type"] not in ("thinking", "redacted_thinking")
+
+
+def _results_first(block: Block) -> bool:
+    return block["type"] != "tool_result"
+
+
+def _short(blocks: list[Block]) -> str | list[Block]:
+    """A lone plain text stands as a string."""
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        text: str = blocks[0]["text"]
+        return text
+    return blocks
+
+
+def _block(part: Part, role: Role, path: str, place: int, can: frozenset[Field]) -> Block | None:
+    match part:
+        case Text():
+            return _text(part, can)
+        case Image() | File() if role is Role.USER:
+            return _media(part, f"{path}.content[{place}]", can)
+        case ToolCall(kind="function") if role is Role.ASSISTANT:
+            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part, path)}
+        case ToolResult():
+            return _result(part, path, can)
+        case Refusal():
+            return {"type": "text", "text": part.text} if part.text.strip() else None
+        case Reasoning():
+            return _thinking(part)
+        case _:
+            raise _cannot(f"{path}.content[{place}]", part)
+
+
+def _text(part: Text, can: frozenset[Field]) -> Block | None:
+    if not part.text.strip():
+        return None
+    return _cached({"type": "text", "text": part.text}, part, can)
+
+
+def _media(part: Image | File, path: str, can: frozenset[Field]) -> Block:
+    if (Field.IMAGE_INPUT if isinstance(part, Image) else Field.FILE_INPUT) not in can:
+        raise _cannot(path, part)
+    block = image_block(part, f"{path}.image_url.url") if isinstance(part, Image) else document_block(part, path)
+    return _cached(block, part, can)
+
+
+def _cached(block: Block, part: Text | Image | File, can: frozenset[Field]) -> Block:
+    if part.cache_breakpoint and Field.PROMPT_CACHE_BREAKPOINT in can:
+        block["cache_control"] = _EPHEMERAL
+    return block
+
+
+def _thinking(part: Reasoning) -> Block | None:
+    if part.format != FORMAT:
+        return None
+    if part.encrypted is not None:
+        return {"type": "redacted_thinking", "data": part.encrypted}
+    if part.signature is not None:
+        return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+    return None
+
+
+def _result(part: ToolResult, path: str, can: frozenset[Field]) -> Block:
+    block: Block = {"type": "tool_result", "tool_use_id": _id(part.call_id)}
+    content: list[Block] = []
+    for place, inner in enumerate(part.parts):
+        at = f"{path}.content[{place}]"
+        match inner:
+            case Text():
+                written = _text(inner, can)
+            case Image() | File():
+                written = _media(inner, at, can)
+            case _:
+                raise _cannot(at, inner)
+        if written is not None:
+            content.append(written)
+    if content:
+        block["content"] = _short(content)
+    return block
+
+
+def _input(call: ToolCall, path: str) -> Any:
+    """The arguments as an object; the text itself goes out, so that no number changes on the way."""
+    if not call.arguments.strip():
+        return {}
+    try:
+        parsed = orjson.loads(call.arguments)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise invalid(f"{path}.tool_calls", f"the arguments of call {call.id} ({call.name}) are not a JSON object")
+    return orjson.Fragment(call.arguments)
+
+
+def _id(call_id: str) -> str:
+    """The id of a call, in the characters that Anthropic takes; the same text always gives the same id."""
+    if _ID.fullmatch(call_id):
+        return call_id
+    return f"call_{blake2s(call_id.encode(), digest_size=12).hexdigest()}"
+
+
+def _cannot(path: str, part: Part) -> ServiceError:
+    return invalid(path, f"this endpoint can't take a part of kind {type(part).__name__} here")

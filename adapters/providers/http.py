@@ -1,0 +1,114 @@
+"""The one pooled HTTP client for all providers: httpx's API over aiohttp, without httpx's client layer.
+
+HTTP/1.1 with keep-alive and verified TLS; no redirects, no cookies, no proxy or credentials from the
+environment, no retries. What an answer means is for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
+
+from adapters.providers.exchange import Exchange, raw_response
+from adapters.providers.faults import CLIENT_ERRORS, Bounds, failure_of
+from service.domain.failure import UpstreamError
+
+_SLICE: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The pool's limits.
+
+    `max_connections` over all providers and `max_connections_per_host`: 0 means no limit; a call that finds
+    no free connection waits within its provider's `timeouts.connect`. `keepalive`: seconds for which an idle
+    connection is kept. `max_answer_bytes` bounds a whole answer, decompressed. `ca_file`: a PEM file of
+    authorities to trust in place of the usual ones.
+    """
+
+    max_connections: int = 0
+    max_connections_per_host: int = 0
+    keepalive: float = 30.0
+    max_answer_bytes: int = 64 * 1024 * 1024
+    ca_file: str | None = None
+
+
+class HttpClient:
+    """Posts bodies. Belongs to the event loop that first posts; close it there."""
+
+    def __init__(self, settings: HttpSettings, *, tls: ssl.SSLContext | None = None) -> None:
+        self._settings = settings
+        # httpx's default verifies against certifi's authorities, which a bare container image has, too.
+        self._tls = tls or httpx.create_ssl_context(verify=settings.ca_file or True, trust_env=False)
+        self._transport = AiohttpTransport(verify=self._tls, client=self._session, trust_env=False)
+
+    async def post(self, url: httpx.URL, headers: CIMultiDict[str], body: bytes, bounds: Bounds) -> Exchange:
+        """Sends one request; returns when status and headers of the answer are there, whatever they say.
+
+        Raises:
+            UpstreamError: CONNECT, TIMEOUT, PROTOCOL, UNKNOWN.
+        """
+        loop = asyncio.get_running_loop()
+        failure = None
+        try:
+            async with asyncio.timeout_at(bounds.due) as limit:
+                response = await self._transport.handle_async_request(_request(url, headers, body, bounds))
+        except CLIENT_ERRORS as exc:
+            late = limit.expired()
+            failure = bounds.late(bounds.due_to) if late else failure_of(exc, bounds, answering=False)
+        if failure is not None:
+            # Raised out here so that no chain leads to exceptions that hold the address, and with it a key.
+            raise UpstreamError(failure)
+        return Exchange(raw_response(response), bounds, loop)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._transport.aclose()
+
+    def _session(self) -> aiohttp.ClientSession:
+        settings = self._settings
+        connector = aiohttp.TCPConnector(
+            limit=settings.max_connections,
+            limit_per_host=settings.max_connections_per_host,
+            keepalive_timeout=settings.keepalive,
+            ssl=self._tls,
+        )
+        # A provider's cookies would tie one caller's call to another's.
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+
+class _Sliced(httpx.AsyncByteStream):
+    """A large body in slices: aiohttp warns of a large body in one piece, whose write holds up the loop."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), _SLICE):
+            yield bytes(self._body[start : start + _SLICE])
+
+
+def _request(url: httpx.URL, headers: CIMultiDict[str], body: bytes, bounds: Bounds) -> httpx.Request:
+    connect = bounds.timeouts.connect
+    # Counting from the request's end is what aiohttp's read timeout does; the answer's body has its own timer.
+    timeout = {"connect": connect, "pool": connect, "read": bounds.timeouts.first_byte}
+    extensions: Mapping[str, Any] = {"timeout": timeout}
+    request: httpx.Request
+    if len(body) > _SLICE:
+        headers["content-length"] = str(len(body))
+        request = httpx.Request("POST", url, stream=_Sliced(body), extensions=extensions)
+    else:
+        request = httpx.Request("POST", url, stream=httpx.ByteStream(body), extensions=extensions)
+        request.read()
+    # The transport hands `headers` to aiohttp as they are: httpx's own kind would be built here only to be
+    # copied there, at a fifth of the cost of the whole call.
+    request.headers = headers  # type: ignore[assignment]
+    return request

@@ -1,0 +1,5 @@
+"""OpenAI's Chat Completions API as OpenAI, Azure and the many servers compatible with it speak it."""
+
+from .dialect import DIALECT, OpenAIChat
+
+__all__ = ["DIALECT", "OpenAIChat"]

@@ -1,0 +1,53 @@
+"""The usage object as the neutral Usage."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from service.domain.events import Usage
+
+_NAMED: Final = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+_SIDES: Final = (
+    ("prompt", "prompt_tokens_details", frozenset({"cached_tokens", "cache_write_tokens"})),
+    ("completion", "completion_tokens_details", frozenset({"reasoning_tokens"})),
+)
+
+
+def read_usage(usage: dict[str, Any]) -> Usage:
+    """Counts as they came; zero is kept, null is absent."""
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    cached = prompt.get("cached_tokens")
+    if cached is None:
+        # Moonshot says it at the top, DeepSeek under a name of its own (recorded answers).
+        cached = usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    details: list[tuple[str, int]] = []
+    extra: list[tuple[str, str]] = []
+    for side, name, fields in _SIDES:
+        for key, value in (usage.get(name) or {}).items():
+            if key in fields or value is None:
+                continue
+            if type(value) is int:
+                details.append((f"{side}.{key}", value))
+            else:
+                extra.append((f"{name}.{key}", orjson.dumps(value).decode()))
+    for key, value in usage.items():
+        if key not in _NAMED and value is not None:
+            extra.append((key, orjson.dumps(value).decode()))
+    read = usage.get("prompt_tokens") or 0
+    written = usage.get("completion_tokens") or 0
+    total = usage.get("total_tokens")
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        total_tokens=read + written if total is None else total,
+        cached_tokens=cached,
+        cache_write_tokens=prompt.get("cache_write_tokens"),
+        reasoning_tokens=completion.get("reasoning_tokens"),
+        details=tuple(details),
+        extra=tuple(extra),
+    )

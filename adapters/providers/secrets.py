@@ -1,0 +1,99 @@
+"""Secrets by reference: `env:NAME` and `file:PATH`. A value never stands in a text."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_LOOK_AGAIN: Final = 1.0
+_MOST: Final = 64 * 1024
+
+
+class SecretError(Exception):
+    """A reference that does not resolve. The text names the reference and what to do, never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file's secret as last read, when that was checked, and what the file looked like."""
+
+    value: str
+    checked: float
+    identity: tuple[str, int, int, int]
+
+
+class Secrets:
+    """Resolves references; cheap enough for every call.
+
+    A file is read again when it changed: its modification time, size, inode or, as when Kubernetes swaps
+    the link `..data`, the path that it resolves to. It is looked at once a second at most.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._clock = clock
+        self._files: dict[str, _Read] = {}
+
+    def resolve(self, reference: str) -> str:
+        """The secret, without a line break at its end.
+
+        Raises:
+            SecretError: the reference is malformed, nothing is there, or it can't stand in a header.
+        """
+        scheme, _, rest = reference.partition(":")
+        if scheme == "env" and rest:
+            value = self._environ.get(rest)
+            if value is None:
+                raise SecretError(f"{reference}: the environment variable is not set")
+            return _checked(reference, value)
+        if scheme == "file" and rest:
+            return self._from_file(reference, rest)
+        # What stands there may be a key that someone put in place of a reference: it is not repeated.
+        raise SecretError("a secret is given as env:NAME or file:PATH; what stands here is neither")
+
+    def is_configured(self, reference: str) -> bool:
+        """Whether `resolve` would give a secret now."""
+        try:
+            self.resolve(reference)
+        except SecretError:
+            return False
+        return True
+
+    def _from_file(self, reference: str, name: str) -> str:
+        known, now = self._files.get(name), self._clock()
+        if known is not None and now - known.checked < _LOOK_AGAIN:
+            return known.value
+        try:
+            real = os.path.realpath(name)
+            status = Path(real).stat()
+            identity = (real, status.st_mtime_ns, status.st_ino, status.st_size)
+            if known is not None and known.identity == identity:
+                value = known.value
+            else:
+                value = _checked(reference, _content(Path(real)))
+        except (OSError, UnicodeDecodeError) as exc:
+            self._files.pop(name, None)
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+            raise SecretError(f"{reference}: the file can't be read ({reason})") from None
+        self._files[name] = _Read(value, now, identity)
+        return value
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MOST).decode()
+
+
+def _checked(reference: str, value: str) -> str:
+    value = value.rstrip("\r\n")
+    if not value:
+        raise SecretError(f"{reference}: it is empty")
+    if not (value.isascii() and value.isprintable()):
+        raise SecretError(f"{reference}: it holds characters that can't stand in a header (a line break, perhaps)")
+    return value

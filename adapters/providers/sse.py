@@ -1,0 +1,168 @@
+"""Server-sent events, from bytes: framing only. What an event's data means is a dialect's business.
+
+Bytes are split before anything is decoded: a line ends at LF, CRLF or CR and nowhere else, so that U+2028
+inside JSON stays where it is.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from service.domain.failure import Failure, FailureKind, UpstreamError
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class SseEvent(NamedTuple):
+    """One event: its `event` field (b"" when unset) and its data lines joined by LF."""
+
+    event: bytes
+    data: bytes
+
+
+class SseParser:
+    """Push parser: `feed` bytes as they come, `end` once after the last.
+
+    A body that is one JSON document in place of a stream (an error with status 200, or a server that does not
+    stream) yields no events and stands in `body` as a whole instead.
+    """
+
+    __slots__ = ("_data", "_event", "_fresh", "_json", "_max", "_partial", "_size", "_skip_lf")
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._partial: list[bytes] = []  # pieces of a line whose end has not come
+        self._data: list[bytes] = []
+        self._event = b""
+        self._size = 0
+        self._fresh = True
+        self._skip_lf = False
+        self._json = False
+
+    @property
+    def body(self) -> bytes | None:
+        """The bytes so far, when they are a JSON document and no event stream; else None."""
+        return b"".join(self._partial) if self._json else None
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """The events that `data` completes.
+
+        Raises:
+            UpstreamError: PROTOCOL, an event larger than the limit.
+        """
+        if self._fresh or self._json:
+            held = self._open(data)
+            if held is None:
+                return []
+            data = held
+        if not self._data and not self._event and not self._skip_lf:
+            if self._partial and b"\n" in data:
+                data = b"".join((*self._partial, data))
+                self._partial.clear()
+                self._size = 0
+            events = self._plain(data)
+            if events is not None:
+                return events
+        return self._lines(data)
+
+    def end(self) -> list[SseEvent]:
+        """The event that no blank line ended, if there is one."""
+        if self._json:
+            return []
+        events: list[SseEvent] = []
+        if self._partial:
+            line = b"".join(self._partial)
+            self._partial.clear()
+            self._line(line, events)
+        self._line(b"", events)
+        return events
+
+    def _plain(self, data: bytes) -> list[SseEvent] | None:
+        """The events, when `data` is nothing but events of one `data: ` line each; decided by searches in C."""
+        cut = data.rfind(b"\n\n") + 2
+        if cut < 8 or data[:6] != b"data: " or cut > self._max or self._partial:
+            return None
+        head = data if cut == len(data) else data[:cut]
+        pieces = head[6:-2].split(b"\n\ndata: ")
+        if head.count(b"\n") != 2 * len(pieces) or b"\r" in head:
+            return None
+        events = [SseEvent(b"", piece) for piece in pieces]
+        if cut < len(data):
+            events.extend(self._lines(data[cut:]))
+        return events
+
+    def _open(self, data: bytes) -> bytes | None:
+        """What to parse of the first bytes: None while they are too few to tell, or are JSON."""
+        if self._json:
+            self._keep(data)
+            return None
+        data = b"".join((*self._partial, data))
+        self._partial.clear()
+        self._size = 0
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._keep(data)
+            return None
+        rest = data.removeprefix(_BOM)
+        start = rest.lstrip()[:1]
+        if not start:
+            self._keep(data)
+            return None
+        self._fresh = False
+        if start in (b"{", b"["):
+            self._json = True
+            self._keep(rest)
+            return None
+        return rest
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._partial.append(piece)
+            self._grow(len(piece))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._max:
+            raise UpstreamError(
+                Failure(FailureKind.PROTOCOL, f"the provider sent an event of more than {self._max} bytes")
+            )
+
+    def _lines(self, data: bytes) -> list[SseEvent]:
+        if self._skip_lf and data:
+            self._skip_lf = False
+            data = data.removeprefix(b"\n")
+        events: list[SseEvent] = []
+        # bytes.splitlines knows LF, CRLF and CR only, unlike that of str.
+        lines = data.splitlines()
+        last = data[-1:]
+        # A CR that ends the bytes may be half of a CRLF: the line counts now, a LF that follows does not.
+        self._skip_lf = last == b"\r"
+        rest = lines.pop() if lines and last not in (b"\n", b"\r") else b""
+        for piece in lines:
+            line = piece
+            self._grow(len(line))
+            if self._partial:
+                line = b"".join((*self._partial, line))
+                self._partial.clear()
+            self._line(line, events)
+        if rest:
+            self._keep(rest)
+        return events
+
+    def _line(self, line: bytes, events: list[SseEvent]) -> None:
+        if not line:
+            if self._data:
+                events.append(SseEvent(self._event, b"\n".join(self._data)))
+                self._data.clear()
+            self._event = b""
+            self._size = 0
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            self._event = value.removeprefix(b" ")
+        else:
+            # Comments (an empty name), id, retry and unknown names carry nothing for us; heartbeats may go on
+            # for hours without a blank line.
+            self._size -= len(line)

@@ -1,0 +1,229 @@
+"""Calls endpoints: dialect, credentials, HTTP and stream decoding joined. One call is one exchange, no retries."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+import httpx
+from multidict import CIMultiDict
+
+from adapters.providers import auth
+from adapters.providers.dialect import Decoder, Dialect, UpstreamRequest
+from adapters.providers.exchange import Exchange
+from adapters.providers.faults import Bounds
+from adapters.providers.http import HttpClient, HttpSettings
+from adapters.providers.secrets import SecretError, Secrets
+from service.domain.calls import CallContext
+from service.domain.catalog import Endpoint, Provider
+from service.domain.events import Event
+from service.domain.failure import Failure, FailureKind, UpstreamError
+from service.domain.generation import Generation
+
+_MOST_OF_AN_ERROR: Final = 256 * 1024
+_MOST_URLS: Final = 4096
+_STREAMS: Final = frozenset(
+    {"text/event-stream", "application/vnd.amazon.eventstream", "application/octet-stream", ""}
+)
+"""Content types that are decoded as a stream; any other is an error, or a whole answer from someone who can't."""
+
+
+class HttpUpstream:
+    """`ports.Upstream` over HTTP, for all dialects. Belongs to one event loop; `aclose` it there."""
+
+    def __init__(
+        self,
+        dialects: Mapping[str, Dialect],
+        secrets: Secrets,
+        *,
+        user_agent: str = "eurouter",
+        settings: HttpSettings | None = None,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dialects = dialects
+        self._secrets = secrets
+        self._user_agent = user_agent
+        self._settings = settings or HttpSettings()
+        self._client = HttpClient(self._settings, tls=tls)
+        self._clock = clock
+        self._urls: dict[tuple[str, str], httpx.URL] = {}
+
+    async def call(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> Sequence[Event]:
+        """A whole answer, as events.
+
+        Raises:
+            UpstreamError: anything that went wrong.
+            ServiceError: the dialect can't write a value of the request.
+        """
+        dialect = self._dialects[endpoint.provider.dialect]
+        request = dialect.build(generation, endpoint, stream=False)
+        exchange = await self._send(dialect, endpoint.provider, request, context)
+        try:
+            return dialect.read(await exchange.read_all(self._settings.max_answer_bytes))
+        finally:
+            exchange.close()
+
+    async def open(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> HttpEventSource:
+        """A streamed answer; returns when the provider's status and headers are there.
+
+        Raises:
+            UpstreamError: anything that went wrong so far, an error in the body of a 200 included.
+            ServiceError: the dialect can't write a value of the request.
+        """
+        dialect = self._dialects[endpoint.provider.dialect]
+        request = dialect.build(generation, endpoint, stream=True)
+        exchange = await self._send(dialect, endpoint.provider, request, context)
+        if exchange.media_type in _STREAMS:
+            return HttpEventSource(exchange, dialect.decoder())
+        try:
+            events = dialect.read(await exchange.read_all(self._settings.max_answer_bytes))
+        finally:
+            exchange.close()
+        return HttpEventSource(exchange, None, events)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._client.aclose()
+
+    async def _send(
+        self, dialect: Dialect, provider: Provider, request: UpstreamRequest, context: CallContext
+    ) -> Exchange:
+        """Posts; returns an exchange whose status is 2xx, to be closed by the caller."""
+        bounds = self._bounds(provider, context)
+        secret = self._secret(provider)
+        headers: CIMultiDict[str] = CIMultiDict(
+            (
+                ("user-agent", self._user_agent),
+                ("accept", "application/json"),
+                # What a provider would save in bytes, both sides would pay in CPU and a stream in latency.
+                ("accept-encoding", "identity"),
+            )
+        )
+        headers.update(request.headers)
+        headers.update(provider.quirks.headers)
+        for name, value in (
+            ("x-request-id", context.request_id),
+            ("traceparent", context.traceparent),
+            ("tracestate", context.tracestate),
+        ):
+            if value:
+                headers[name] = value
+        query = auth.apply(provider.auth, secret, headers)
+        url = self._url(provider.base_url, provider.quirks.path or request.path, query)
+        exchange = await self._client.post(url, headers, request.body, bounds)
+        if 200 <= exchange.status < 300:
+            return exchange
+        try:
+            body = await exchange.read_some(_MOST_OF_AN_ERROR)
+            failure = dialect.classify(exchange.status, exchange.headers, body)
+        finally:
+            exchange.close()
+        raise UpstreamError(_without(secret, failure))
+
+    def _bounds(self, provider: Provider, context: CallContext) -> Bounds:
+        remaining = context.deadline - self._clock()
+        due_to: Literal["total", "deadline"] = "deadline" if remaining < provider.timeouts.total else "total"
+        due = asyncio.get_running_loop().time() + min(remaining, provider.timeouts.total)
+        bounds = Bounds(provider.slug, provider.timeouts, due, due_to)
+        if remaining <= 0:
+            raise UpstreamError(bounds.late("deadline"))
+        return bounds
+
+    def _secret(self, provider: Provider) -> str:
+        if provider.auth.kind == "none":
+            return ""
+        try:
+            return self._secrets.resolve(provider.auth.secret)
+        except SecretError as exc:
+            text = f"provider {provider.slug} has no credentials: {exc}"
+            raise UpstreamError(Failure(FailureKind.AUTH, text)) from None
+
+    def _url(self, base: str, path: str, query: str) -> httpx.URL:
+        if query:
+            separator = "&" if "?" in path else "?"
+            return httpx.URL(f"{base.rstrip('/')}{path}{separator}{query}")
+        url = self._urls.get((base, path))
+        if url is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
+            url = self._urls[base, path] = httpx.URL(f"{base.rstrip('/')}{path}")
+        return url
+
+
+class HttpEventSource:
+    """`ports.EventSource` over one exchange: one network read, one batch."""
+
+    __slots__ = ("_decoder", "_exchange", "_ready")
+
+    def __init__(self, exchange: Exchange, decoder: Decoder | None, ready: Sequence[Event] = ()) -> None:
+        self._exchange = exchange
+        self._decoder = decoder
+        self._ready = ready
+
+    async def next(self) -> Sequence[Event]:
+        """The next events; empty only at the clean end.
+
+        Raises:
+            UpstreamError: the stream failed or was cut; nothing may be read after it.
+        """
+        if self._ready:
+            ready, self._ready = self._ready, ()
+            return ready
+        decoder = self._decoder
+        if decoder is None:
+            return ()
+        lost = None
+        while True:
+            try:
+                data = await self._exchange.read()
+            except UpstreamError as error:
+                lost = error.failure
+                break
+            if not data:
+                break
+            try:
+                events = decoder.feed(data)
+            except UpstreamError:
+                self._end()
+                raise
+            if events:
+                return events
+        self._end()
+        return _last_events(decoder, lost)
+
+    async def settle(self, seconds: float) -> None:
+        """Lets up to `seconds` pass so that events gather for one batch; returns early at the stream's end."""
+        if not self._ready and self._decoder is not None:
+            await self._exchange.settle(seconds)
+
+    async def aclose(self) -> None:
+        """Ends the upstream call now, if it is not over. Idempotent."""
+        self._ready = ()
+        self._end()
+
+    def _end(self) -> None:
+        self._decoder = None
+        self._exchange.close()
+
+
+def _last_events(decoder: Decoder, lost: Failure | None) -> Sequence[Event]:
+    """The decoder's last events; a connection that was lost after the terminal marker takes nothing away."""
+    try:
+        return decoder.end()
+    except UpstreamError as error:
+        # The provider's own error, held back behind good events, says more than the connection's loss.
+        if lost is None or error.failure.kind is not FailureKind.CUT:
+            raise
+    raise UpstreamError(lost)
+
+
+def _without(secret: str, failure: Failure) -> Failure:
+    """The failure, its message free of the key that some providers repeat when they refuse it."""
+    if secret and secret in failure.message:
+        return replace(failure, message=failure.message.replace(secret, "[key]"))
+    return failure

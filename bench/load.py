@@ -1,0 +1,149 @@
+"""The load generator, a process of its own: reads commands as JSON lines, runs them, answers with JSON lines.
+
+A command is a list of loads that run at the same time; the answer has one result for each. A load keeps its
+connections for the next one with the same `connection_set`, so that a warm-up can open them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+import uvloop
+
+from bench.h1 import HttpConnection
+from bench.h2 import CallFailedError, GrpcConnection
+from bench.traffic import CREATE, HTTP_PATH, STREAM, request, request_json
+
+Door: TypeAlias = Literal["grpc", "http"]
+Connection: TypeAlias = GrpcConnection | HttpConnection
+
+_FAILURES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`in_flight` callers, each calling again until `seconds` have passed or all made `calls` between them.
+
+    With neither it only connects. What has begun is finished. `connections` are shared evenly by the callers
+    (HTTP: one each). Callers begin after `delay` seconds, spread over `spread` seconds. `close`: drop the
+    connections at the end.
+    """
+
+    door: Door
+    port: int
+    model: str
+    stream: bool
+    in_flight: int
+    connections: int
+    key: str = ""
+    seconds: float = 0.0
+    calls: int = 0
+    delay: float = 0.0
+    spread: float = 0.0
+    connection_set: str = ""
+    close: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """`seconds` from the first beginning to the last end; `first` and `whole` are seconds by call."""
+
+    calls: int = 0
+    messages: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    first: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    failed: int = 0
+
+
+class Generator:
+    """Runs loads; holds the connections between them."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[Any, ...], list[Connection]] = {}
+
+    async def run(self, load: Load) -> Result:
+        """Runs one load.
+
+        Raises:
+            OSError: it could not connect.
+        """
+        key = (load.door, load.port, load.model, load.stream, load.in_flight, load.connection_set)
+        if key not in self._open:
+            count = load.in_flight if load.door == "http" else min(load.connections, load.in_flight)
+            self._open[key] = [await _connect(load) for _ in range(count)]
+        connections = self._open[key]
+        result = Result()
+        begun = time.perf_counter()
+        left = iter(range(load.calls)) if load.calls else None
+        callers = (
+            self._caller(load, connections[at % len(connections)], at, (begun, left), result)
+            for at in range(load.in_flight)
+        )
+        await asyncio.gather(*callers)
+        result.seconds = time.perf_counter() - begun
+        if load.close:
+            for connection in self._open.pop(key):
+                connection.close()
+        return result
+
+    async def _caller(
+        self, load: Load, connection: Connection, at: int, course: tuple[float, Any], result: Result
+    ) -> None:
+        begun, left = course
+        if wait := load.delay + load.spread * at / load.in_flight:
+            await asyncio.sleep(wait)
+        while next(left, None) is not None if left is not None else time.perf_counter() - begun < load.seconds:
+            try:
+                call = connection.call()
+                await call.done
+            except CallFailedError as error:
+                result.failed += 1
+                if len(result.failures) < _FAILURES_SHOWN:
+                    result.failures.append(str(error))
+                return
+            result.calls += 1
+            result.messages += call.messages
+            result.bytes += call.bytes
+            result.whole.append(time.perf_counter() - call.started)
+            if call.first_at:
+                result.first.append(call.first_at - call.started)
+
+
+async def _connect(load: Load) -> Connection:
+    authority = f"127.0.0.1:{load.port}"
+    bearer = {"authorization": f"Bearer {load.key}"} if load.key else {}
+
+    def make() -> Connection:
+        if load.door == "http":
+            return HttpConnection(HTTP_PATH, authority, bearer, request_json(load.model, stream=load.stream))
+        message = request(load.model).SerializeToString()
+        return GrpcConnection(STREAM if load.stream else CREATE, authority, tuple(bearer.items()), message)
+
+    _, connection = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", load.port)
+    return connection
+
+
+async def _main() -> None:
+    generator = Generator()
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
+        try:
+            loads = [Load(**item) for item in orjson.loads(line)]
+            results = await asyncio.gather(*(generator.run(load) for load in loads))
+            answer: Any = {"results": [asdict(result) for result in results]}
+        except OSError as error:
+            answer = {"error": str(error)}
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())

@@ -1,0 +1,105 @@
+"""Starts the service as its users do: the console script, a settings file, a catalogue, a key.
+
+Everything is as shipped but for what a run needs: ports, a catalogue whose only provider is the simulator,
+one key (so that authentication counts), a short drain. Its log goes to a file, at the default level.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from adapters.keys import hash_secret, make_key, public_id
+from bench import fleet
+from bench.fleet import Running, StartError
+from bench.traffic import MODELS, VENDOR
+
+SCRIPT: Final = Path(sys.executable).with_name("eurouter")
+_PEPPER: Final = b"a pepper for benchmarks only, thirty-two bytes or more"
+_OWNER: Final = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The running service."""
+
+    running: Running
+    grpc_port: int
+    http_port: int
+    key: str
+
+    def wait(self) -> None:
+        """Returns when both doors are open.
+
+        Raises:
+            StartError: it ended or did not open them in time.
+        """
+        self.running.wait_for_port(self.grpc_port)
+        self.running.wait_for_port(self.http_port)
+
+
+def start(
+    name: str,
+    upstream_url: str,
+    cores: frozenset[int],
+    folder: Path,
+    *,
+    processes: int = 1,
+    profile: Path | None = None,
+) -> Product:
+    """Starts it; `wait` tells when it serves. `profile`: run it under `bench.profiled`, which writes there.
+
+    Raises:
+        StartError: it is not installed.
+    """
+    if not SCRIPT.exists():
+        raise StartError(f"{SCRIPT} is missing: run `make setup`")
+    ports = {door: fleet.free_port() for door in ("grpc", "http", "admin")}
+    key = make_key()
+    catalog = _write(folder / f"{name}-catalog.yaml", _catalog(upstream_url))
+    pepper = folder / f"{name}-pepper"
+    pepper.write_bytes(_PEPPER)
+    settings = _write(folder / f"{name}.yaml", _settings(ports, catalog, pepper, key, processes))
+    command = [str(SCRIPT), "serve", "--config", str(settings)]
+    wrapper = [sys.executable, "-m", "bench.profiled", str(profile)] if profile else []
+    running = Running(name, [*wrapper, *command], cores, folder)
+    return Product(running, ports["grpc"], ports["http"], key)
+
+
+def _settings(ports: dict[str, int], catalog: Path, pepper: Path, key: str, processes: int) -> dict[str, Any]:
+    row = {"id": public_id(key), "hash": hash_secret(key, _PEPPER), "name": "bench", "owner": _OWNER}
+    return {
+        "grpc": {"port": ports["grpc"]},
+        "http": {"port": ports["http"]},
+        "admin": {"port": ports["admin"]},
+        "processes": processes,
+        "catalog": {"path": str(catalog)},
+        "owners": [{"name": _OWNER}],
+        "keys": [row],
+        "key_pepper": f"file:{pepper}",
+        "drain": {"pause_seconds": 0},
+    }
+
+
+def _catalog(upstream_url: str) -> dict[str, Any]:
+    provider = {
+        "slug": "simulator",
+        "name": "Simulator",
+        "dialect": "openai_chat",
+        "base_url": upstream_url,
+        "simulator": True,
+        "price": {"prompt": 1, "completion": 2},
+    }
+    models = [
+        {"id": f"{VENDOR}/{model}", "endpoints": [{"provider": "simulator", "model": model}]} for model in MODELS
+    ]
+    return {"providers": [provider], "models": models}
+
+
+def _write(path: Path, document: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path

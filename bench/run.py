@@ -1,0 +1,246 @@
+"""Runs the scenarios: starts what is to be measured, goes through the rounds, collects raw figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from bench import fleet, measure, product, verify
+from bench.fleet import Cores, Loads, Running, StartError
+from bench.load import Door, Load
+from bench.scenarios import CONNECTIONS, SERVER_NAMES, Scenario, Server
+from bench.traffic import BURST_MODEL, PACED_MODEL, STREAM_TOKENS
+
+_WARM_UP_SECONDS: Final = 0.2
+_FIRST_WARM_UP_SECONDS: Final = 1.0
+_MICRO: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run goes. `servers`: those to measure; the others are not started."""
+
+    rounds: int
+    quick: bool
+    groups: frozenset[str]
+    servers: frozenset[Server]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement. `cost`: CPU µs of the server per call or token; `rate`: calls or tokens a second.
+
+    `messages`: messages or events per call. Busy: CPU seconds per second of the server, and of load
+    generator and upstream together (the last says whether they were the limit).
+    """
+
+    cost: float
+    rate: float
+    messages: float
+    server_busy: float
+    rest_busy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A server under test and how it is reached."""
+
+    name: Server
+    running: Running
+    door: Door
+    port: int
+    key: str = ""
+
+    def load(self, scenario: Scenario, **changes: Any) -> Load:
+        """The scenario's traffic for this server."""
+        load = Load(
+            door=self.door,
+            port=self.port,
+            key=self.key,
+            model=scenario.model,
+            stream=scenario.stream,
+            in_flight=scenario.in_flight,
+            connections=CONNECTIONS,
+            spread=scenario.spread,
+        )
+        return replace(load, **changes)
+
+
+@dataclass(slots=True)
+class Raw:
+    """What a run found. `samples` by scenario and server, one a round; `missing`: what did not run, and why."""
+
+    samples: dict[str, dict[str, list[Sample]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    first_token: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+    processes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    memory: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types."""
+        samples = {
+            name: {server: [asdict(sample) for sample in rows] for server, rows in by_server.items()}
+            for name, by_server in self.samples.items()
+        }
+        others = ("first_token", "processes", "memory", "missing")
+        return {"samples": samples} | {name: getattr(self, name) for name in others}
+
+
+class Stage:
+    """The processes of a run, up from entering to leaving."""
+
+    def __init__(self, options: Options, folder: Path, raw: Raw, profile: Path | None = None) -> None:
+        self.options = options
+        self.cores = Cores.of_this_machine()
+        self.folder = folder
+        self.raw = raw
+        self._profile = profile
+        self._stack = ExitStack()
+        self.subjects: dict[Server, Subject] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def upstream_url(self) -> str:
+        """The simulator's base URL."""
+        return f"http://127.0.0.1:{self.upstream_port}/v1"
+
+    def keep(self, running: Running) -> Running:
+        """Stops it at the end."""
+        self._stack.callback(running.stop)
+        return running
+
+    def _start(self) -> None:
+        self.upstream_port = fleet.free_port()
+        arguments = {"port": str(self.upstream_port), "calls-kept": "1"}
+        upstream = fleet.module(
+            "upstream", "adapters.providers.simulator", arguments, self.cores.rest, self.folder
+        )
+        self.upstream = self.keep(upstream)
+        upstream.wait_for_port(self.upstream_port)
+        self.loads = Loads(self.cores, self.folder)
+        self._stack.callback(self.loads.stop)
+        for name in ("floor", "sketch", "merged"):
+            if name in self.options.servers:
+                self._start_baseline(name)
+        if self.options.servers & {"ours", "ours-http"}:
+            self._start_ours()
+
+    def _start_baseline(self, name: Literal["floor", "sketch", "merged"]) -> None:
+        port = fleet.free_port()
+        arguments = {"port": str(port)}
+        if name != "floor":
+            arguments["upstream"] = self.upstream_url
+        if name == "merged":
+            arguments["merge"] = ""
+        name_of_module = "bench.floor" if name == "floor" else "bench.sketch"
+        running = self.keep(fleet.module(name, name_of_module, arguments, self.cores.server, self.folder))
+        running.wait_for_port(port)
+        self._admit(Subject(name, running, "grpc", port))
+
+    def _start_ours(self) -> None:
+        try:
+            ours = product.start("ours", self.upstream_url, self.cores.server, self.folder, profile=self._profile)
+            self.keep(ours.running)
+            ours.wait()
+            if "ours" in self.options.servers:
+                self._admit(Subject("ours", ours.running, "grpc", ours.grpc_port, ours.key))
+            if "ours-http" in self.options.servers:
+                self._admit(Subject("ours-http", ours.running, "http", ours.http_port, ours.key))
+        except StartError as error:
+            self.raw.missing["the service"] = str(error)
+
+    def _admit(self, subject: Subject) -> None:
+        """Adds a server once it answers as the load generator believes it does."""
+        check = verify.answers_grpc if subject.door == "grpc" else verify.answers_http
+        check(SERVER_NAMES[subject.name], subject.port, subject.key)
+        self.subjects[subject.name] = subject
+
+
+def go_through(stage: Stage, scenarios: Iterable[Scenario], say: Callable[[str], None]) -> None:
+    """All rounds: every scenario on every server in turn, another server first each round."""
+    chosen = [scenario for scenario in scenarios if scenario.group in stage.options.groups]
+    if not chosen:
+        return
+    say("warming up")
+    for scenario in chosen:
+        for subject in _of(stage, scenario, 0):
+            _warm_up(stage, subject, scenario, _FIRST_WARM_UP_SECONDS / 2)
+    for number in range(stage.options.rounds):
+        for scenario in chosen:
+            say(f"round {number + 1} of {stage.options.rounds}: {scenario.name}")
+            for subject in _of(stage, scenario, number):
+                sample = take(stage, subject, scenario)
+                stage.raw.samples[scenario.name][subject.name].append(sample)
+
+
+def take(stage: Stage, subject: Subject, scenario: Scenario) -> Sample:
+    """Measures one server in one scenario, once.
+
+    Raises:
+        StartError: a call failed or a process died.
+    """
+    _warm_up(stage, subject, scenario, _WARM_UP_SECONDS)
+    seconds = scenario.quick_seconds if stage.options.quick else scenario.seconds
+    with watched(subject.running.pid) as server, watched(stage.loads.pid, stage.upstream.pid) as rest:
+        (result,) = stage.loads.run(subject.load(scenario, seconds=seconds))
+    units = result["calls"] * (STREAM_TOKENS if scenario.stream else 1)
+    return Sample(
+        cost=server.total / units * _MICRO,
+        rate=units / result["seconds"],
+        messages=result["messages"] / result["calls"],
+        server_busy=server.total / result["seconds"],
+        rest_busy=rest.total / result["seconds"],
+    )
+
+
+@dataclass(slots=True)
+class Watch:
+    """CPU seconds by process, once the watched block is over."""
+
+    spent: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Over all processes."""
+        return sum(self.spent.values())
+
+
+@contextmanager
+def watched(*pids: int) -> Iterator[Watch]:
+    """Reads the CPU time of processes and their descendants around a block."""
+    watch = Watch()
+    everybody = tuple(member for pid in pids for member in measure.family(pid))
+    before = measure.family_cpu(everybody)
+    yield watch
+    watch.spent = measure.spent(before, measure.family_cpu(everybody))
+
+
+def _warm_up(stage: Stage, subject: Subject, scenario: Scenario, seconds: float) -> None:
+    if scenario.model == PACED_MODEL:
+        # A paced stream takes its time: bursts warm up as well, and the connections are opened without a call.
+        stage.loads.run(subject.load(scenario, model=BURST_MODEL, seconds=seconds))
+        stage.loads.run(subject.load(scenario))
+    else:
+        stage.loads.run(subject.load(scenario, seconds=seconds))
+
+
+def _of(stage: Stage, scenario: Scenario, number: int) -> list[Subject]:
+    subjects = [stage.subjects[name] for name in scenario.servers if name in stage.subjects]
+    first = number % max(1, len(subjects))
+    return subjects[first:] + subjects[:first]

@@ -1,0 +1,82 @@
+"""Asks a server once with ordinary clients and reads all it says: the load generator only counts."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Any, Final
+
+import grpc
+import orjson
+from eurouter.v1 import chat_pb2, chat_pb2_grpc
+
+from bench.fleet import StartError
+from bench.traffic import (
+    BURST_MODEL,
+    HTTP_PATH,
+    STREAM_TOKENS,
+    UNARY_MODEL,
+    answer_text,
+    request,
+    request_json,
+    tokens_of,
+)
+
+_SECONDS: Final = 10.0
+
+
+def answers_grpc(name: str, port: int, key: str) -> None:
+    """Returns when the server answers both RPCs in full.
+
+    Raises:
+        StartError: it refused, or tokens are missing.
+    """
+    metadata = (("authorization", f"Bearer {key}"),) if key else ()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = chat_pb2_grpc.ChatServiceStub(channel)
+            whole = stub.CreateChatCompletion(request(UNARY_MODEL), metadata=metadata, timeout=_SECONDS)
+            chunks = list(stub.StreamChatCompletion(request(BURST_MODEL), metadata=metadata, timeout=_SECONDS))
+    except grpc.RpcError as error:
+        raise StartError(f"{name} refused a call: {error}") from None
+    _check(name, whole.choices[0].message.content, tokens_of(UNARY_MODEL))
+    _check(name, "".join(_text(chunk) for chunk in chunks), STREAM_TOKENS)
+
+
+def answers_http(name: str, port: int, key: str) -> None:
+    """The same for the HTTP door, whole and as server-sent events.
+
+    Raises:
+        StartError: it refused, or tokens are missing.
+    """
+    whole = orjson.loads(_post(name, port, key, request_json(UNARY_MODEL, stream=False)))
+    _check(name, whole["choices"][0]["message"]["content"], tokens_of(UNARY_MODEL))
+    streamed = _post(name, port, key, request_json(BURST_MODEL, stream=True))
+    *events, last = [event.removeprefix(b"data: ") for event in streamed.split(b"\n\n") if event]
+    if last != b"[DONE]":
+        raise StartError(f"{name} ended its stream with {last[:200]!r}")
+    choices: list[Any] = [choice for event in events for choice in orjson.loads(event)["choices"]]
+    _check(name, "".join(choice["delta"].get("content") or "" for choice in choices), STREAM_TOKENS)
+
+
+def _post(name: str, port: int, key: str, body: bytes) -> bytes:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{HTTP_PATH}", data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=_SECONDS) as answer:
+            read: bytes = answer.read()
+            return read
+    except urllib.error.HTTPError as error:
+        said = error.read()[:400].decode(errors="replace")
+        raise StartError(f"{name} refused a call: {error.code} {said}") from None
+    except OSError as error:
+        raise StartError(f"{name} did not answer: {error}") from None
+
+
+def _check(name: str, text: str, tokens: int) -> None:
+    if text != (expected := answer_text(tokens)):
+        raise StartError(f"{name} answered {text[:100]!r} ({len(text)} characters), not {expected[:100]!r}")
+
+
+def _text(chunk: chat_pb2.ChatCompletionChunk) -> str:
+    return "".join(choice.delta.content for choice in chunk.choices)

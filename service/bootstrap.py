@@ -1,0 +1,268 @@
+"""Settings to running objects: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from random import getrandbits
+from typing import Final
+
+import structlog
+
+from adapters import logs
+from adapters.catalog.load import DEFAULT_CATALOG
+from adapters.catalog.watch import FileCatalog
+from adapters.health import OutcomeHealth
+from adapters.keys import CertificateOwners, KeyRow, OwnerRow, SettingsKeys
+from adapters.providers.http import HttpSettings
+from adapters.providers.listing import Listing
+from adapters.providers.registry import DIALECTS
+from adapters.providers.secrets import Secrets
+from adapters.providers.upstream import HttpUpstream
+from adapters.telemetry import PrometheusTelemetry
+from service.api.catalog import CatalogHandler
+from service.api.chat.handler import ChatHandler, ChatSettings
+from service.api.routing import RoutingHandler
+from service.coalesce import LagWindow
+from service.edge.admission import Admission
+from service.edge.calls import Calls, DeadlineLimits
+from service.edge.grpc_calls import GrpcCalls
+from service.edge.grpc_server import GrpcOptions, GrpcServer
+from service.edge.grpc_services import catalog_service, chat_service, routing_service
+from service.edge.heartbeats import Heartbeats
+from service.edge.http_app import HttpApp
+from service.edge.http_calls import HttpCalls
+from service.edge.http_chat import HttpChat
+from service.edge.http_server import HttpOptions, HttpServer, admin_app
+from service.edge.tls import HttpTls, TlsFiles
+from service.process import DrainTimes, Parts, Process, every, measure_lag
+from service.router import Router, RouterSettings
+from service.settings import Settings, SettingsWatcher
+from service.settings.parts import TlsSettings
+
+USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
+_TLS_POLL_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a process is started.
+
+    `config` is the settings file; `env` the environment. `catalog` replaces the catalogue's path (the demo's
+    own). `share_ports`: one of several processes, with no admin port of its own. Without `drain_pause` a stop
+    begins at once: nobody balances load over a process that a person runs in a terminal.
+    """
+
+    config: Path | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    catalog: Path | None = None
+    share_ports: bool = False
+    drain_pause: bool = True
+
+
+class Service:
+    """One serving process, built from settings. `process` runs it; the rest is there for those who look in."""
+
+    def __init__(self, settings: Settings, start: Start) -> None:
+        """Builds everything; listens on nothing yet. Call it with a running event loop.
+
+        Raises:
+            DocumentError: the catalogue can't be used.
+            OSError: a TLS file can't be read.
+        """
+        self._log = structlog.get_logger().bind()
+        self.watcher = SettingsWatcher(
+            start.config, start.env, settings, report=self._report, on_change=self._settings_changed
+        )
+        self._live = _Live(self.watcher, drain_pause=start.drain_pause)
+        self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
+        self.admission = Admission(self.telemetry, time.monotonic)
+        self.secrets = Secrets()
+        self.catalog = FileCatalog(
+            start.catalog or settings.catalog.path or DEFAULT_CATALOG,
+            {name: dialect.expressible for name, dialect in DIALECTS.items()},
+            self.secrets.is_configured,
+            rules=settings.rule_rows,
+            timeouts=settings.upstream.timeouts(),
+            report=self._report,
+        )
+        self.upstream = HttpUpstream(
+            DIALECTS, self.secrets, user_agent=USER_AGENT, settings=_http_settings(settings)
+        )
+        self.router = Router(
+            self.upstream, OutcomeHealth(time.monotonic), self.telemetry, settings=self._live.router
+        )
+        self._window = LagWindow(settings.coalesce.max_window_ms / 1000)
+        self._heartbeats = Heartbeats(self._live.heartbeat, time.monotonic)
+        self._http_tls = _http_tls(settings.http.tls)
+        self.process = Process(self._parts(settings, start))
+
+    def _parts(self, settings: Settings, start: Start) -> Parts:
+        calls = self._calls()
+        chat = ChatHandler(
+            self.catalog,
+            self.router,
+            self._live.chat,
+            wall_clock=time.time,
+            new_id=lambda: f"{getrandbits(144):036x}",
+            window=self._window,
+        )
+        catalog = CatalogHandler(self.catalog)
+        routing = RoutingHandler(self.catalog, self.router, self._live.chat, clock=time.monotonic)
+        wrap = GrpcCalls(calls, self.admission)
+        services = (chat_service(wrap, chat), catalog_service(wrap, catalog), routing_service(wrap, routing))
+        http_chat = HttpChat(chat, self._heartbeats, self._live.hint_fields)
+        app = HttpApp(HttpCalls(calls, self.admission), http_chat, catalog).build(settings.http.max_body_bytes)
+        tls = self._http_tls.context if self._http_tls else None
+        return Parts(
+            grpc=GrpcServer(_grpc_options(settings, share_port=start.share_ports), services),
+            http=HttpServer(app, HttpOptions(settings.http.host, settings.http.port, start.share_ports, tls)),
+            admin=None if start.share_ports else self._admin(settings),
+            admission=self.admission,
+            tasks=self._tasks(settings),
+            closers=(self.upstream.aclose,),
+            drain=self._live.drain,
+        )
+
+    def _calls(self) -> Calls:
+        keys = SettingsKeys(
+            self._live.key_rows,
+            self._pepper,
+            owners=self._live.owner_rows,
+            open_without_keys=lambda: self.watcher.current.loopback_only,
+        )
+        by_certificate = CertificateOwners(self._live.owner_rows)
+        return Calls(keys, self._live.deadlines, time.monotonic, by_certificate)
+
+    def _pepper(self) -> bytes:
+        reference = self.watcher.current.key_pepper
+        return self.secrets.resolve(reference).encode() if reference else b""
+
+    def _admin(self, settings: Settings) -> HttpServer:
+        app = admin_app(lambda: None if self.process.ready else "starting or draining", self.telemetry.render)
+        return HttpServer(app, HttpOptions(settings.admin.host, settings.admin.port))
+
+    def _tasks(self, settings: Settings) -> dict[str, Callable[[], Awaitable[None]]]:
+        listing = Listing(self.secrets, USER_AGENT)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "event_loop_lag": lambda: measure_lag(self._window.observe),
+            "heartbeats": self._heartbeats.run,
+            "settings": self.watcher.run,
+            "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
+        }
+        if self._http_tls is not None:
+            poll = self._http_tls.poll
+            tasks["tls"] = lambda: every(_TLS_POLL_SECONDS, poll)
+        return tasks
+
+    def _settings_changed(self, settings: Settings) -> None:
+        self.catalog.use_rules(settings.rule_rows)
+        self._window.max_window = settings.coalesce.max_window_ms / 1000
+        logs.configure(settings.log.format, settings.log.level)
+
+    def _report(self, event: str, values: Mapping[str, object]) -> None:
+        bad = event.endswith(("_rejected", "_failed", "_missing"))
+        self._log.log(30 if bad else 20, event, **values)
+
+
+class _Live:
+    """Settings that a reload changes, in the shapes that parts ask for on every call; made once per change."""
+
+    def __init__(self, watcher: SettingsWatcher, *, drain_pause: bool) -> None:
+        self._watcher = watcher
+        self._drain_pause = drain_pause
+        self._of: Settings | None = None
+        self._chat = ChatSettings()
+        self._router = RouterSettings()
+        self._deadlines = DeadlineLimits()
+
+    def _refresh(self) -> Settings:
+        current = self._watcher.current
+        if current is not self._of:
+            self._chat = ChatSettings(
+                frozenset(current.hint_fields), current.floor.to_domain(), current.commit_wait_seconds
+            )
+            self._router = RouterSettings(current.routing.max_attempts, current.routing.max_retry_wait_seconds)
+            self._deadlines = DeadlineLimits(current.deadlines.default_seconds, current.deadlines.max_seconds)
+            self._of = current
+        return current
+
+    def chat(self) -> ChatSettings:
+        self._refresh()
+        return self._chat
+
+    def router(self) -> RouterSettings:
+        self._refresh()
+        return self._router
+
+    def deadlines(self) -> DeadlineLimits:
+        self._refresh()
+        return self._deadlines
+
+    def hint_fields(self) -> frozenset[str]:
+        return self.chat().hint_fields
+
+    def heartbeat(self) -> float:
+        return self._watcher.current.http.heartbeat_seconds
+
+    def drain(self) -> DrainTimes:
+        drain = self._watcher.current.drain
+        return DrainTimes(drain.pause_seconds if self._drain_pause else 0.0, drain.finish_seconds)
+
+    def key_rows(self) -> tuple[KeyRow, ...]:
+        return self._watcher.current.key_rows
+
+    def owner_rows(self) -> tuple[OwnerRow, ...]:
+        return self._watcher.current.owner_rows
+
+
+def _grpc_options(settings: Settings, *, share_port: bool) -> GrpcOptions:
+    grpc = settings.grpc
+    return GrpcOptions(
+        host=grpc.host,
+        port=grpc.port,
+        max_message_bytes=grpc.max_message_bytes,
+        max_concurrent_streams=grpc.max_concurrent_streams,
+        max_connection_age=grpc.max_connection_age_seconds,
+        max_connection_age_grace=grpc.max_connection_age_grace_seconds,
+        min_ping_interval=grpc.keepalive_permit_seconds,
+        share_port=share_port,
+        tls=_tls_files(grpc.tls),
+    )
+
+
+def _tls_files(tls: TlsSettings) -> TlsFiles | None:
+    if tls.cert is None or tls.key is None:
+        return None
+    return TlsFiles(tls.cert, tls.key, tls.client_ca, tls.require_client_cert)
+
+
+def _http_tls(tls: TlsSettings) -> HttpTls | None:
+    files = _tls_files(tls)
+    return HttpTls(files) if files is not None else None
+
+
+def _http_settings(settings: Settings) -> HttpSettings:
+    upstream = settings.upstream
+    return HttpSettings(
+        max_connections=upstream.max_connections,
+        max_connections_per_host=upstream.max_connections_per_host,
+        keepalive=upstream.keepalive_seconds,
+        max_answer_bytes=upstream.max_answer_bytes,
+        ca_file=str(upstream.ca_file) if upstream.ca_file else None,
+    )
+
+
+async def run_until_stopped(service: Service, stop: asyncio.Event) -> int:
+    """Waits for `stop` or the process's own end, then drains; the exit code."""
+    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(service.process.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waits:
+        waiter.cancel()
+    await service.process.stop()
+    return 1 if service.process.failed else 0

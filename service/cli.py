@@ -1,0 +1,189 @@
+"""The command `eurouter`: reads arguments, calls what does the work, turns errors into a line and an exit code.
+
+Exit codes: 0 done, 1 something is wrong (said on stderr), 2 the command line is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from service.settings import CONFIG, Settings, SettingsError
+
+_NO_PEPPER: Final = """\
+There is no pepper yet: the secret that keys are hashed with. Make one, once, and keep it:
+
+  export KEY_PEPPER=$(openssl rand -base64 32)
+
+and name it in the settings, where the secret itself must not stand:
+
+  key_pepper: env:KEY_PEPPER
+
+(or EUROUTER_KEY_PEPPER=env:KEY_PEPPER in the environment; file:PATH works as well)
+"""
+
+
+def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
+    """The console script. `arguments` and `env` are the process's own when left out."""
+    env = os.environ if env is None else env
+    options = _parser().parse_args(arguments)
+    config = _config_path(options, env)
+    try:
+        match options.command:
+            case "serve":
+                return _serve(config, env, demo=options.demo or options.once, once=options.once)
+            case "config":
+                return _check(config, env)
+            case "keys":
+                return _create_key(config, env, options.name, options.owner, admin=options.admin)
+            case _:
+                return _simulate(options.host, options.port, options.calls_kept)
+    except SettingsError as error:
+        return _fail(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eurouter", description="LLM routing as a gRPC and HTTP service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C")
+    _add_config(serve)
+    serve.add_argument(
+        "--demo", action="store_true", help="serve a small local model too, and show one streamed answer"
+    )
+    serve.add_argument("--once", action="store_true", help="with --demo: end after the answer")
+
+    config = commands.add_parser("config", help="work with the settings").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    check = config.add_parser("check", help="check settings and catalogue, and print what came of them")
+    _add_config(check)
+
+    keys = commands.add_parser("keys", help="work with API keys").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    create = keys.add_parser("create", help="make a key; it is shown once and stored nowhere")
+    _add_config(create)
+    create.add_argument("--name", required=True, help="what the key is for, for people")
+    create.add_argument("--owner", required=True, help="whom calls with it are for")
+    create.add_argument("--admin", action="store_true", help="let it do what operators do")
+
+    simulate = commands.add_parser("simulate", help="serve the simulator: an upstream that runs no model")
+    simulate.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
+    simulate.add_argument("--port", type=int, default=9000, help="0 takes a free one (default 9000)")
+    simulate.add_argument("--calls-kept", type=int, default=1000, help="size of the journal (default 1000)")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"the settings file (default: what {CONFIG} names)"
+    )
+
+
+def _config_path(options: argparse.Namespace, env: Mapping[str, str]) -> Path | None:
+    named = getattr(options, "config", None)
+    if named is not None:
+        return Path(named)
+    return Path(env[CONFIG]) if env.get(CONFIG) else None
+
+
+def _serve(config: Path | None, env: Mapping[str, str], *, demo: bool, once: bool) -> int:
+    from adapters.providers.secrets import Secrets
+    from service.settings.show import problems
+
+    settings = Settings.load(config, env)
+    if found := list(problems(settings, Secrets(env).resolve)):
+        return _fail("\n".join(found))
+    from service.serve import ServeOptions, serve
+
+    return serve(settings, ServeOptions(config=config, demo=demo, once=once))
+
+
+def _check(config: Path | None, env: Mapping[str, str]) -> int:
+    from adapters.catalog import DEFAULT_CATALOG, build_catalog, old_facts, read_catalog
+    from adapters.documents.read import DocumentError
+    from adapters.providers.registry import DIALECTS
+    from adapters.providers.secrets import Secrets
+    from service.settings.load import variables_in
+    from service.settings.show import catalog_lines, effective_yaml, problems, usable_models, warnings
+
+    settings = Settings.load(config, env)
+    secrets = Secrets(env)
+    over = sorted(variables_in(env))
+    _say(
+        f"# Settings: {config or 'no file, only defaults'}" + (f", and over it {', '.join(over)}" if over else "")
+    )
+    _say(effective_yaml(settings))
+    path = settings.catalog.path or DEFAULT_CATALOG
+    try:
+        document = read_catalog(path)
+    except DocumentError as error:
+        return _fail(str(error))
+    dialects = {name: dialect.expressible for name, dialect in DIALECTS.items()}
+    catalog = build_catalog(document, dialects, secrets.is_configured, rules=settings.rule_rows)
+    _say(f"# Catalogue: {path}")
+    for line in catalog_lines(catalog):
+        _say(f"#   {line}")
+    _say(f"# {len(catalog.models)} models, of which {usable_models(catalog)} can be used now")
+    discovering = any(part.discover for part in document.providers)
+    for warning in (
+        *warnings(settings, catalog, discovering=discovering),
+        *old_facts(document, datetime.now(UTC).date()),
+    ):
+        _say(f"# Warning: {warning}")
+    found = list(problems(settings, secrets.resolve))
+    return _fail("\n".join(found)) if found else 0
+
+
+def _create_key(config: Path | None, env: Mapping[str, str], name: str, owner: str, *, admin: bool) -> int:
+    import yaml
+
+    from adapters.keys import hash_secret, make_key, public_id
+    from adapters.providers.secrets import SecretError, Secrets
+    from service.settings.load import load
+    from service.settings.show import problems
+
+    settings = load(config, env, to_serve=False)
+    if settings.key_pepper is None:
+        return _fail(_NO_PEPPER)
+    secrets = Secrets(env)
+    if found := [problem for problem in problems(settings, secrets.resolve) if problem.startswith("key_pepper")]:
+        return _fail("\n".join(found))
+    try:
+        pepper = secrets.resolve(settings.key_pepper).encode()
+    except SecretError as error:
+        return _fail(f"key_pepper: {error}")
+    key = make_key()
+    row: dict[str, object] = {"id": public_id(key), "hash": hash_secret(key, pepper), "name": name, "owner": owner}
+    if admin:
+        row["admin"] = True
+    text = yaml.safe_dump([row], sort_keys=False, allow_unicode=True, width=100)
+    _say(f"The key, shown this once and stored nowhere:\n\n  {key}\n")
+    _say("Add this row to the settings, under `keys:`\n")
+    _say("".join(f"  {line}\n" for line in text.splitlines()))
+    return 0
+
+
+def _simulate(host: str, port: int, calls_kept: int) -> int:
+    from adapters.providers.simulator.__main__ import main as simulate
+
+    return simulate(["--host", host, "--port", str(port), "--calls-kept", str(calls_kept)])
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"{text.rstrip()}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What `make run` shows: a real local model behind the router, one streamed answer, and how to call it next.
+
+Where the model's packages are missing the labelled simulator takes its place, and the output says so.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from eurouter.v1 import chat_pb2, chat_pb2_grpc, content_pb2
+from grpc import aio
+
+from adapters.catalog.load import DEFAULT_CATALOG
+from adapters.local_model import LocalModel, LocalModelError, LocalModelUnavailable
+from adapters.providers.simulator import Simulator
+from service.process import Ports
+
+MODEL_ID: Final = "huggingfacetb/smollm2-135m-instruct"
+SIMULATED_ID: Final = "simulator/sim-echo"
+QUESTION: Final = "Name three rivers in Europe."
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A running upstream: the catalogue file that leads to it and the model to ask."""
+
+    catalog: Path
+    model: str
+    simulated: bool
+
+
+async def start(stack: AsyncExitStack, python: Path, say: Say) -> Demo:
+    """Starts the local model, or the simulator where that can't be; `stack` stops it again."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eurouter-demo-")))
+    say("starting the local model (SmolLM2-135M through llama.cpp, one core, no key)")
+    local = LocalModel(python, on_event=_announce(say))
+    try:
+        await local.start()
+    except (LocalModelUnavailable, LocalModelError) as error:
+        say(f"no local model: {error}")
+        say("using the SIMULATOR in its place: it runs no model and repeats what it is told")
+        simulator = await stack.enter_async_context(Simulator())
+        rows = _simulator_rows(simulator.url)
+        return Demo(_write(folder, rows), SIMULATED_ID, simulated=True)
+    stack.push_async_callback(local.stop)
+    return Demo(_write(folder, _local_rows(local.url)), MODEL_ID, simulated=False)
+
+
+async def ask(address: str, model: str, say_part: Say) -> int:
+    """Streams one answer over a real gRPC channel, telling each piece as it comes; how many pieces came.
+
+    Raises:
+        grpc.aio.AioRpcError: the call failed.
+    """
+    request = chat_pb2.CreateChatCompletionRequest(
+        model=model,
+        max_completion_tokens=60,
+        temperature=0,
+        messages=[
+            chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=[content_pb2.ContentPart(text=QUESTION)])
+        ],
+    )
+    async with aio.insecure_channel(address) as channel:
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+        call = stub.StreamChatCompletion(request, timeout=120)
+        pieces = 0
+        async for chunk in call:
+            for choice in chunk.choices:
+                if choice.delta.content:
+                    say_part(choice.delta.content)
+                    pieces += 1
+        return pieces
+
+
+def next_steps(ports: Ports, model: str) -> str:
+    """Commands to try, as they can be pasted."""
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": [{{"text": "Hello"}}]}}]}}'
+    chat = f'{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return f"""
+Call it next (Ctrl-C here stops everything):
+
+  gRPC   .venv/bin/grpcurl -plaintext -d '{body}' \\
+           127.0.0.1:{ports.grpc} eurouter.v1.ChatService/StreamChatCompletion
+  HTTP   curl -N http://127.0.0.1:{ports.http}/v1/chat/completions -d '{chat}'
+  SDK    OpenAI(base_url="http://127.0.0.1:{ports.http}/v1", api_key="any")
+  Models curl http://127.0.0.1:{ports.http}/v1/models
+  Admin  http://127.0.0.1:{ports.admin}/readyz and /metrics
+"""
+
+
+def _announce(say: Say) -> Callable[[str, Mapping[str, Any]], None]:
+    def tell(event: str, values: Mapping[str, Any]) -> None:
+        if event in ("local_model_died", "local_model_start_failed"):
+            say(f"{event}: {', '.join(f'{k}={v}' for k, v in values.items())}")
+
+    return tell
+
+
+def _local_rows(url: str) -> dict[str, Any]:
+    providers: list[dict[str, Any]] = [
+        {
+            "slug": "local",
+            "name": "Local model",
+            "dialect": "openai_chat",
+            "base_url": f"{url}/v1",
+            "quirks": {"max_tokens_field": "max_tokens"},
+        },
+        {
+            "slug": "local-messages",
+            "name": "Local model, Messages API",
+            "dialect": "anthropic",
+            "base_url": f"{url}/v1",
+        },
+    ]
+    # llama.cpp is started with a context of 4096 and cuts answers at 256 tokens: see adapters/local_model.
+    limits = {"context_length": 4096, "max_output_tokens": 256, "model": "smollm2-135m-instruct"}
+    price = {"prompt": 0, "completion": 0}
+    model = {
+        "id": MODEL_ID,
+        "name": "SmolLM2 135M Instruct",
+        "description": "A very small model that runs beside the service: for trying it out.",
+        "endpoints": [{"provider": p["slug"], "price": price, **limits} for p in providers],
+    }
+    return {"providers": providers, "models": [model]}
+
+
+def _simulator_rows(url: str) -> dict[str, Any]:
+    provider = {
+        "slug": "simulator",
+        "name": "Simulator (no model)",
+        "dialect": "openai_chat",
+        "base_url": f"{url}/v1",
+        "simulator": True,
+    }
+    price = {"prompt": 0, "completion": 0}
+    model = {"id": SIMULATED_ID, "endpoints": [{"provider": "simulator", "model": "sim-echo", "price": price}]}
+    return {"providers": [provider], "models": [model]}
+
+
+def _write(folder: Path, rows: dict[str, Any]) -> Path:
+    """The shipped catalogue plus `rows`, as a file."""
+    document = yaml.safe_load(DEFAULT_CATALOG.read_text())
+    for key, added in rows.items():
+        document[key] = [*(document.get(key) or []), *added]
+    path = folder / "catalogue.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path

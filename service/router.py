@@ -1,0 +1,265 @@
+"""Chooses endpoints for calls and streams, and keeps the commit point: what a caller saw never changes hands.
+
+No transport and no format of an API; which attempt follows a failure is decided in service/attempts.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.attempts import Attempts, RouterSettings
+from service.domain.calls import CallContext
+from service.domain.catalog import Endpoint
+from service.domain.errors import Reason, ServiceError
+from service.domain.events import (
+    VISIBLE,
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    Usage,
+)
+from service.domain.failure import FailureKind, UpstreamError
+from service.domain.generation import Generation
+from service.domain.plan import no_endpoint_error, plan
+from service.domain.ports import EventSource, Health, Telemetry, Upstream
+from service.domain.routing import Decision, Needs, Plan
+from service.domain.selection import Selection
+
+__all__ = ["Answer", "Router", "RouterSettings", "Run"]
+
+_VISIBLE: Final = frozenset(VISIBLE)
+_MAYBE_EMPTY: Final = (TextDelta, RefusalDelta, ReasoningDelta)
+# Usage comes in one of a stream's last reads; keeping these saves a look at every event.
+_TAIL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, how it was chosen and by whom it was given."""
+
+    events: Sequence[Event]
+    decision: Decision
+    endpoint: Endpoint
+
+
+class Router:
+    """Plans calls and runs them. One per process; safe for any number of calls at a time on one loop."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        health: Health,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        settings: Callable[[], RouterSettings] = RouterSettings,
+    ) -> None:
+        self._upstream = upstream
+        self._health = health
+        self._telemetry = telemetry
+        self._clock = clock
+        self._sleep = sleep
+        self._settings = settings
+
+    def plan(self, needs: Needs, selection: Selection, owner: str) -> Plan:
+        """What a call would do now. Possibly without attempts; nothing is raised."""
+        limit = self._settings().max_attempts
+        return self._plan(needs, selection, owner, limit, self._clock())
+
+    async def call(
+        self, generation: Generation, needs: Needs, selection: Selection, context: CallContext
+    ) -> Answer:
+        """A whole answer.
+
+        Raises:
+            ServiceError: no endpoint may or can serve, all attempts failed, or the deadline passed.
+        """
+        attempts = self._attempts(needs, selection, context)
+        upstream = self._upstream
+        events = await attempts.run(lambda endpoint: upstream.call(endpoint, generation, context))
+        attempts.succeeded(None, _last_usage(events))
+        return Answer(events, attempts.decision, attempts.current.endpoint)
+
+    def open(self, generation: Generation, needs: Needs, selection: Selection, context: CallContext) -> Run:
+        """A streamed answer; nothing is sent before its first `next`.
+
+        Raises:
+            ServiceError: no endpoint may or can serve.
+        """
+        return Run(self._upstream, self._attempts(needs, selection, context), generation, context)
+
+    def _plan(self, needs: Needs, selection: Selection, owner: str, limit: int, now: float) -> Plan:
+        return plan(needs, selection.policy, selection.wanted, self._health, now, max_attempts=limit, owner=owner)
+
+    def _attempts(self, needs: Needs, selection: Selection, context: CallContext) -> Attempts:
+        settings = self._settings()
+        now = self._clock()
+        chosen = self._plan(needs, selection, context.principal.owner, settings.max_attempts, now)
+        if not chosen.attempts:
+            raise no_endpoint_error(chosen, needs, now)
+        return Attempts(chosen, context, settings, self._health, self._telemetry, self._clock, self._sleep)
+
+
+class Run:
+    """One streamed answer: an EventSource that may change endpoints until the first visible event.
+
+    Read it to its empty end or close it. Not safe for concurrent use.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_broken",
+        "_committed",
+        "_context",
+        "_generation",
+        "_head",
+        "_over",
+        "_source",
+        "_tail",
+        "_ttft",
+        "_upstream",
+    )
+
+    def __init__(
+        self, upstream: Upstream, attempts: Attempts, generation: Generation, context: CallContext
+    ) -> None:
+        self._upstream = upstream
+        self._attempts = attempts
+        self._generation = generation
+        self._context = context
+        self._source: EventSource | None = None
+        self._committed = False
+        self._over = False
+        self._broken: ServiceError | None = None
+        self._ttft: float | None = None
+        self._head: Sequence[Event] = ()
+        self._tail: deque[Sequence[Event]] = deque(maxlen=_TAIL)
+
+    @property
+    def decision(self) -> Decision:
+        """Of the attempt now running, or of the one that answered."""
+        return self._attempts.decision
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of `decision`."""
+        return self._attempts.current.endpoint
+
+    @property
+    def committed(self) -> bool:
+        """Whether the endpoint is final: something visible came, or the answer ended without."""
+        return self._committed
+
+    async def next(self) -> Sequence[Event]:
+        """The next events; empty only at the clean end.
+
+        The first batch runs the attempts and holds all events up to the first visible one.
+
+        Raises:
+            ServiceError: every attempt failed, or the stream broke after something visible came.
+        """
+        source = self._source
+        if self._over or not self._committed or source is None:
+            return await self._outside_the_stream()
+        try:
+            events = await source.next()
+        except UpstreamError as error:
+            self._over = True
+            self._broken = self._attempts.failed_after_commit(error.failure)
+            await source.aclose()
+            raise self._broken from error
+        except asyncio.CancelledError:
+            await self._abandon("cancelled")
+            raise
+        except Exception:
+            await self._abandon(FailureKind.UNKNOWN)
+            raise
+        if events:
+            self._tail.append(events)
+        else:
+            self._end()
+        return events
+
+    async def settle(self, seconds: float) -> None:
+        """Lets up to `seconds` pass so that events gather; at once when no stream is running."""
+        if self._committed and not self._over and self._source is not None:
+            await self._source.settle(seconds)
+
+    async def aclose(self) -> None:
+        """Ends the upstream call now, if it is not over. Idempotent."""
+        if not self._over and self._committed:
+            await self._abandon("cancelled")
+        else:
+            self._over = True
+            self._broken = self._broken or (None if self._committed else _abandoned())
+            if self._source is not None:
+                await self._source.aclose()
+
+    async def _outside_the_stream(self) -> Sequence[Event]:
+        if self._broken is not None:
+            raise self._broken
+        if self._over:
+            return ()
+        try:
+            return await self._attempts.run(self._until_visible)
+        except ServiceError as error:
+            self._over, self._broken = True, error
+            raise
+        except BaseException:
+            self._over, self._broken = True, _abandoned()
+            raise
+
+    async def _until_visible(self, endpoint: Endpoint) -> Sequence[Event]:
+        """One attempt up to its commit point or its clean end."""
+        source = await self._upstream.open(endpoint, self._generation, self._context)
+        self._source = source
+        held: list[Event] = []
+        try:
+            while events := await source.next():
+                held += events
+                if any(map(_shows, events)):
+                    self._committed = True
+                    self._head = held
+                    self._ttft = self._attempts.first_token()
+                    return held
+        except BaseException:
+            await source.aclose()
+            raise
+        self._committed = True
+        self._head = held
+        self._end()
+        return held
+
+    def _end(self) -> None:
+        self._over = True
+        usage = next((u for u in map(_last_usage, reversed(self._tail)) if u), None) or _last_usage(self._head)
+        self._attempts.succeeded(self._ttft, usage)
+
+    async def _abandon(self, outcome: str) -> None:
+        self._over = True
+        self._broken = _abandoned()
+        self._attempts.ended(outcome)
+        if self._source is not None:
+            await self._source.aclose()
+
+
+def _abandoned() -> ServiceError:
+    return ServiceError(Reason.CANCELLED, "the stream was given up before its end")
+
+
+def _shows(event: Event) -> bool:
+    """Whether a caller can see the event: a delta without text shows nothing yet."""
+    if isinstance(event, _MAYBE_EMPTY):
+        return bool(event.text)
+    return type(event) in _VISIBLE
+
+
+def _last_usage(events: Sequence[Event]) -> Usage | None:
+    return next((event for event in reversed(events) if isinstance(event, Usage)), None)

@@ -1,0 +1,200 @@
+"""`eurouter serve`: one process or several, with or without the demo's upstream, until a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from adapters import logs
+from adapters.documents.read import DocumentError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
+    from service.demo import Demo
+    from service.process import Ports
+
+MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_CANT_START: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """`demo`: start a local model (or the simulator) as the upstream and show an answer; `once`: then stop."""
+
+    config: Path | None = None
+    demo: bool = False
+    once: bool = False
+
+
+def serve(settings: Settings, options: ServeOptions) -> int:
+    """Serves until SIGTERM or SIGINT; the exit code (2: could not start, and the reason was told)."""
+    logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
+    if settings.processes == 1:
+        return _run(lambda: _serve_here(settings, options))
+    with tempfile.TemporaryDirectory(prefix="eurouter-metrics-") as folder:
+        # prometheus_client reads this when it is imported: the children inherit it.
+        os.environ[MULTIPROCESS_FOLDER] = folder
+        return _run(lambda: _serve_children(settings, options, folder))
+
+
+def _run(main: Callable[[], Awaitable[int]]) -> int:
+    async def guarded() -> int:
+        try:
+            return await main()
+        except (OSError, DocumentError, RuntimeError) as error:
+            _say(f"can't start: {error}")
+            return _CANT_START
+
+    if sys.platform == "win32":
+        return asyncio.run(guarded())
+    import uvloop
+
+    return uvloop.run(guarded())
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _serve_here(settings: Settings, options: ServeOptions) -> int:
+    from service import bootstrap
+
+    stop = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        shown = await _start_demo(stack) if options.demo else None
+        start = bootstrap.Start(
+            options.config, catalog=shown.catalog if shown else None, drain_pause=not options.demo
+        )
+        service = bootstrap.Service(settings, start)
+        await service.process.start()
+        ports = service.process.ports
+        _announce(settings, ports)
+        try:
+            told = shown is None or await _show(shown, ports, once=options.once)
+        except BaseException:
+            await service.process.stop()
+            raise
+        if options.once or not told:
+            stop.set()
+        code = await bootstrap.run_until_stopped(service, stop)
+        return code if told else 1
+
+
+async def _serve_children(settings: Settings, options: ServeOptions, folder: str) -> int:
+    from adapters.telemetry import render_all
+    from service.edge.http_server import HttpOptions, HttpServer, admin_app
+    from service.process import Ports
+    from service.processes import Children
+
+    if 0 in (settings.grpc.port, settings.http.port):
+        raise RuntimeError("several processes share ports: set grpc.port and http.port to numbers, not 0")
+    stop = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        shown = await _start_demo(stack) if options.demo else None
+        arguments = (options.config, shown.catalog if shown else None, not options.demo)
+        children = Children(settings.processes, child_main, arguments)
+        options_for_admin = HttpOptions(settings.admin.host, settings.admin.port)
+        admin = HttpServer(admin_app(children.not_ready, lambda: render_all(folder)), options_for_admin)
+        await admin.start()
+        stack.push_async_callback(admin.stop)
+        await children.start()
+        watching = asyncio.ensure_future(children.watch())
+        # The drain's stages take their own time in the children; what is left then is ended.
+        drain = settings.drain.pause_seconds + settings.drain.finish_seconds + 10.0
+        stack.push_async_callback(children.stop, drain)
+        stack.callback(watching.cancel)
+        ports = Ports(settings.grpc.port, settings.http.port, admin.port)
+        _announce(settings, ports)
+        told = shown is None or await _show(shown, ports, once=options.once)
+        if not (options.once or not told):
+            await stop.wait()
+        return 0 if told else 1
+
+
+def child_main(
+    pipe: Connection, _index: int, config: Path | None, catalog: Path | None, drain_pause: bool
+) -> None:
+    """One of several serving processes. Ends when told, or when the pipe to its parent closes."""
+    settings = Settings.load(config, os.environ)
+    logs.configure(settings.log.format, settings.log.level)
+    sys.exit(_run(lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
+
+
+async def _serve_as_child(
+    settings: Settings, pipe: Connection, config: Path | None, catalog: Path | None, *, drain_pause: bool
+) -> int:
+    from service import bootstrap
+    from service.processes import READY
+
+    stop = _stop_on_signals()
+    asyncio.get_running_loop().add_reader(pipe.fileno(), stop.set)
+    start = bootstrap.Start(config, catalog=catalog, share_ports=True, drain_pause=drain_pause)
+    service = bootstrap.Service(settings, start)
+    await service.process.start()
+    pipe.send(READY)
+    return await bootstrap.run_until_stopped(service, stop)
+
+
+async def _start_demo(stack: AsyncExitStack) -> Demo:
+    from service import demo
+
+    python = Path(os.environ.get("EUROUTER_MODEL_PYTHON", ".venv-model/bin/python"))
+    return await demo.start(stack, python, lambda text: _say(f"==> {text}"))
+
+
+async def _show(shown: Demo, ports: Ports, *, once: bool) -> bool:
+    """Shows one streamed answer, then how to go on; False when no answer came."""
+    import grpc
+
+    from service import demo
+
+    _say(f"==> asking {shown.model} over gRPC: {demo.QUESTION}\n")
+    try:
+        words = await demo.ask(f"127.0.0.1:{ports.grpc}", shown.model, _say_part)
+    except grpc.aio.AioRpcError as error:
+        _say(f"\n==> no answer: {error.code().name}: {error.details()}")
+        return False
+    _say("\n")
+    if not words:
+        _say("==> no answer: the stream ended without text")
+        return False
+    if once:
+        _say(f"==> ok: an answer of {words} pieces came over gRPC")
+    else:
+        _say(demo.next_steps(ports, shown.model))
+    return True
+
+
+def _announce(settings: Settings, ports: Ports) -> None:
+    grpc, http, admin = settings.grpc, settings.http, settings.admin
+    secure = "s" if http.tls.enabled else ""
+    _say(f"==> gRPC on {grpc.host}:{ports.grpc}{' (TLS)' if grpc.tls.enabled else ''}")
+    _say(
+        f"==> HTTP on http{secure}://{http.host}:{ports.http}/v1, probes and metrics on {admin.host}:{ports.admin}"
+    )
+    if not settings.keys and settings.loopback_only:
+        _say("==> no API keys are set: only this machine is served, and any key is accepted")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _say_part(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,0 +1,97 @@
+"""The settings and the catalogue as `eurouter config check` prints them: for people, and never a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import yaml
+
+from service.domain.catalog import Catalog, Provider, ProviderStatus
+from service.settings.model import Settings
+
+MIN_PEPPER: Final = 16
+"""Characters that a pepper has at least."""
+
+HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
+_VARIANTS: Final = (":floor", ":nitro", ":free")
+
+
+def effective_yaml(settings: Settings) -> str:
+    """All settings as YAML, defaults included.
+
+    Secrets stand in it as references. A key's hash is left out: who has it and the pepper can test guesses.
+    """
+    data = settings.model_dump(mode="json")
+    for key in data["keys"]:
+        key["hash"] = "(not shown)"
+    return yaml.safe_dump(_tidy(data), sort_keys=False, allow_unicode=True, width=100)
+
+
+def catalog_lines(catalog: Catalog) -> Iterator[str]:
+    """One line per provider: slug, whether it is used, how many models, and what to do if it is not used."""
+    counts = dict.fromkeys(catalog.providers, 0)
+    for model in catalog.models.values():
+        for slug in {endpoint.provider.slug for endpoint in model.endpoints}:
+            counts[slug] += 1
+    width = max((len(slug) for slug in counts), default=0)
+    for slug, provider in catalog.providers.items():
+        models = f"{counts[slug]} model" + ("" if counts[slug] == 1 else "s")
+        state = provider.status.value.replace("_", " ")
+        yield f"{slug:<{width}}  {state:<15}  {models:>9}  {provider.status_message}".rstrip()
+
+
+def usable_models(catalog: Catalog) -> int:
+    """How many models have an endpoint that may be chosen."""
+    return sum(any(_usable(e.provider) for e in model.endpoints) for model in catalog.models.values())
+
+
+def warnings(settings: Settings, catalog: Catalog, *, discovering: bool) -> Iterator[str]:
+    """What works and yet is probably not meant. `discovering`: servers may add models that the file lacks."""
+    if not settings.keys and settings.loopback_only:
+        yield "no keys: everybody on this machine is the owner `local`, and nobody else is let in"
+    elif not settings.keys and not any(owner.client_certificates for owner in settings.owners):
+        yield "no keys, and no owner has client_certificates: nobody can call"
+    if not usable_models(catalog) and not discovering:
+        yield "no provider can be used: every chat request will be refused"
+    for rule in settings.rule_rows:
+        for name in (*((rule.model,) if rule.model else ()), *rule.models):
+            if not _is_known(name, catalog) and not discovering:
+                yield f"rule '{rule.name}': no model is called '{name}'"
+
+
+def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]:
+    """What stops the service and can't be seen in the file: secrets and files that are not there.
+
+    `resolve` gives the secret of a reference and raises when there is none.
+    """
+    if settings.key_pepper is not None:
+        try:
+            pepper = resolve(settings.key_pepper)
+        except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
+            yield f"key_pepper: {error}"
+        else:
+            if len(pepper) < MIN_PEPPER:
+                yield f"key_pepper: {settings.key_pepper} is shorter than {MIN_PEPPER} characters: {HOW_TO_PEPPER}"
+    for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
+        for name in ("cert", "key", "client_ca"):
+            path = getattr(tls, name)
+            if path is not None and not path.is_file():
+                yield f"{door}.tls.{name}: there is no file {path}"
+
+
+def _tidy(value: Any) -> Any:
+    """Without what is not set: a line saying null tells nobody anything."""
+    if isinstance(value, dict):
+        return {key: _tidy(inner) for key, inner in value.items() if inner is not None and inner != {}}
+    return [_tidy(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _usable(provider: Provider) -> bool:
+    return provider.status is ProviderStatus.ACTIVE
+
+
+def _is_known(name: str, catalog: Catalog) -> bool:
+    name = name.lower()
+    bare = next((name.removesuffix(v) for v in _VARIANTS if name.endswith(v)), name)
+    return bool({name, bare} & (catalog.names.keys() | catalog.aliases.keys()))

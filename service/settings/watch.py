@@ -1,0 +1,95 @@
+"""The settings in force: read again when the file changes, kept as they were when the edit is bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from adapters.documents.watch import WatchedFile
+from service.settings.changes import changes
+from service.settings.load import SettingsError
+from service.settings.model import Settings
+
+RELOADED: Final = "settings_reloaded"
+NEED_RESTART: Final = "settings_need_restart"
+REJECTED: Final = "settings_rejected"
+MISSING: Final = "settings_file_missing"
+
+Report = Callable[[str, Mapping[str, object]], None]
+"""Called with one of the names above and its values (paths of settings, never their values); must not block."""
+
+
+def _ignore(_event: str, _values: Mapping[str, object]) -> None:
+    pass
+
+
+class SettingsWatcher:
+    """`current` is always a whole, valid object: read it for each use of a setting that a reload may change.
+
+    After a reload it holds the new file as a whole. What needs a restart is in it too, but the running
+    parts were built from the old one; its paths are reported as `settings_need_restart`.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        env: Mapping[str, str],
+        settings: Settings,
+        *,
+        report: Report = _ignore,
+        on_change: Callable[[Settings], None] = lambda _settings: None,
+    ) -> None:
+        """`settings` are those that were loaded from `path` and `env`. `on_change` gets every new one."""
+        self.current = settings
+        self._started_with = settings
+        self._path = path
+        self._env = dict(env)
+        self._report = report
+        self._on_change = on_change
+        self._reported_missing = False
+        self._file = WatchedFile(path) if path is not None else None
+
+    def poll(self) -> bool:
+        """Looks once; True when there are new settings."""
+        return self._accept(self._read_if_changed())
+
+    async def run(self, *, every: float = 1.0) -> None:
+        """Looks again and again (seconds) until cancelled; reading happens in a thread, beside the calls."""
+        while True:
+            await asyncio.sleep(every)
+            self._accept(await asyncio.to_thread(self._read_if_changed))
+
+    def _read_if_changed(self) -> Settings | SettingsError | None:
+        if self._file is None or not self._file.changed():
+            return None
+        try:
+            return Settings.load(self._path, self._env)
+        except SettingsError as error:
+            return error
+
+    def _accept(self, fresh: Settings | SettingsError | None) -> bool:
+        if fresh is None:
+            self._notice_missing()
+            return False
+        if isinstance(fresh, SettingsError):
+            self._report(REJECTED, {"path": str(self._path), "problems": list(fresh.lines)})
+            return False
+        applied, _ = changes(self.current, fresh)
+        _, waiting = changes(self._started_with, fresh)
+        if not applied and fresh == self.current:
+            return False
+        self.current = fresh
+        self._on_change(fresh)
+        if applied:
+            self._report(RELOADED, {"changed": list(applied)})
+        if waiting:
+            self._report(NEED_RESTART, {"changed": list(waiting)})
+        return True
+
+    def _notice_missing(self) -> None:
+        missing = self._file is not None and self._file.missing()
+        if missing and not self._reported_missing:
+            self._report(MISSING, {"path": str(self._path)})
+        self._reported_missing = missing

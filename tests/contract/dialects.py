@@ -1,0 +1,8 @@
+"""Every dialect, one row each: the contract suite and the golden cases run over this list."""
+
+from __future__ import annotations
+
+from tests.contract import anthropic, openai_chat
+from tests.contract.sample import DialectSample
+
+DIALECTS: tuple[DialectSample, ...] = (openai_chat.SAMPLE, anthropic.SAMPLE)

@@ -1,0 +1,372 @@
+"""Neutral requests that every dialect writes its own way; the expected bodies stand in files beside this one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.providers.dialect import Dialect
+from service.domain.fields import HINTS, Field
+from service.domain.generation import (
+    AllowedChoice,
+    Audio,
+    AudioReference,
+    CustomTool,
+    File,
+    FunctionTool,
+    Generation,
+    Grammar,
+    GrammarFormat,
+    Image,
+    JsonSchema,
+    NamedChoice,
+    Opaque,
+    OutputFormat,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+
+PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6"
+    "kgAAAABJRU5ErkJggg=="
+)
+
+
+def said(role: Role, *parts: str, name: str | None = None) -> Turn:
+    """A turn of plain text."""
+    return Turn(role, tuple(Text(part) for part in parts), name)
+
+
+def called(*calls: ToolCall, text: str | None = None) -> Turn:
+    """An assistant's turn that calls tools."""
+    return Turn(Role.ASSISTANT, (() if text is None else (Text(text),)) + calls)
+
+
+def result(call_id: str, text: str, name: str | None = None) -> Turn:
+    """A tool's answer."""
+    return Turn(Role.TOOL, (ToolResult(call_id, (Text(text),), name),))
+
+
+HELLO = said(Role.USER, "Hello")
+# Key order, a number above 2^53 and 1.0 must survive.
+WEATHER = FunctionTool(
+    "get_weather",
+    "Weather of a city",
+    '{"type":"object","properties":{"zone":{"type":"string"},"city":{"type":"string"},'
+    '"days":{"type":"integer","maximum":9007199254740993,"default":1.0}},"required":["city"]}',
+    True,
+)
+TIME = FunctionTool("get_time")
+SCHEMA = JsonSchema(
+    "person",
+    '{"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"}},'
+    '"required":["name","age"],"additionalProperties":false}',
+    "A person",
+    True,
+)
+
+
+@dataclass(frozen=True)
+class RequestCase:
+    """A request, the binding fields that it needs, and whether it asks for a stream."""
+
+    generation: Generation
+    needs: frozenset[Field] = frozenset()
+    stream: bool = False
+
+    def fits(self, dialect: Dialect) -> bool:
+        """Whether `dialect` can say all that binds."""
+        return self.needs - HINTS <= dialect.expressible
+
+
+def case(generation: Generation, *needs: Field, stream: bool = False) -> RequestCase:
+    """A RequestCase."""
+    return RequestCase(generation, frozenset(needs), stream)
+
+
+F = Field
+CASES: dict[str, RequestCase] = {
+    "text": case(Generation((HELLO,))),
+    "text_stream": case(Generation((HELLO,), max_output_tokens=64), F.MAX_OUTPUT_TOKENS, stream=True),
+    "system_prompts_in_odd_places": case(
+        Generation(
+            (
+                said(Role.SYSTEM, "Be brief."),
+                said(Role.USER, "Hi"),
+                said(Role.DEVELOPER, "Answer in French.", "Always."),
+                said(Role.ASSISTANT, "Salut"),
+                said(Role.USER, "And ", "you?"),
+                said(Role.SYSTEM, "Be polite."),
+            )
+        )
+    ),
+    "sampling": case(
+        Generation((HELLO,), temperature=0.0, top_p=0.9, max_output_tokens=100, stop=("\n\n", "END")),
+        F.TEMPERATURE,
+        F.TOP_P,
+        F.MAX_OUTPUT_TOKENS,
+        F.STOP,
+    ),
+    "sampling_of_openai": case(
+        Generation(
+            (HELLO,),
+            frequency_penalty=-0.5,
+            presence_penalty=1.5,
+            logit_bias={"50256": -100.0, "11": 5.0},
+            logprobs=True,
+            top_logprobs=3,
+            seed=9007199254740993,
+            n=2,
+            verbosity="low",
+        ),
+        F.FREQUENCY_PENALTY,
+        F.PRESENCE_PENALTY,
+        F.LOGIT_BIAS,
+        F.LOGPROBS,
+        F.TOP_LOGPROBS,
+        F.SEED,
+        F.N,
+        F.VERBOSITY,
+    ),
+    "stop_sequences": case(Generation((HELLO,), stop=("STOP",)), F.STOP),
+    "images": case(
+        Generation(
+            (
+                Turn(
+                    Role.USER,
+                    (
+                        Text("What is on these?"),
+                        Image("https://example.com/cat.jpg", "low"),
+                        Image(PNG, cache_breakpoint=True),
+                    ),
+                ),
+            )
+        ),
+        F.IMAGE_INPUT,
+    ),
+    "audio_and_file": case(
+        Generation(
+            (
+                Turn(
+                    Role.USER,
+                    (
+                        Audio("UklGRg==", "wav"),
+                        File("data:application/pdf;base64,JVBERi0=", "report.pdf"),
+                        Text("?"),
+                    ),
+                ),
+            )
+        ),
+        F.AUDIO_INPUT,
+        F.FILE_INPUT,
+    ),
+    "tools": case(
+        Generation(
+            (said(Role.USER, "Weather in Köln?"),), (WEATHER, TIME), tool_choice="auto", parallel_tool_calls=False
+        ),
+        F.TOOLS,
+        F.TOOL_CHOICE,
+        F.PARALLEL_TOOL_CALLS,
+    ),
+    "tool_choice_required": case(Generation((HELLO,), (WEATHER,), tool_choice="required"), F.TOOLS, F.TOOL_CHOICE),
+    "tool_choice_none": case(Generation((HELLO,), (WEATHER,), tool_choice="none"), F.TOOLS, F.TOOL_CHOICE),
+    "tool_choice_named": case(
+        Generation((HELLO,), (WEATHER, TIME), tool_choice=NamedChoice("get_time")), F.TOOLS, F.TOOL_CHOICE
+    ),
+    "tool_choice_allowed": case(
+        Generation(
+            (HELLO,),
+            (WEATHER, TIME),
+            tool_choice=AllowedChoice("required", '[{"type":"function","function":{"name":"get_time"}}]'),
+        ),
+        F.TOOLS,
+        F.TOOL_CHOICE,
+        F.TOOL_CHOICE_ALLOWED,
+    ),
+    "tool_loop": case(
+        Generation(
+            (
+                said(Role.SYSTEM, "Use tools."),
+                said(Role.USER, "Weather in Oslo and Rome, and the time?"),
+                called(
+                    ToolCall("call_1", "get_weather", '{"city":"Oslo"}'),
+                    ToolCall("call_2", "get_weather", '{"city": "Rome"}'),
+                    ToolCall("call_3", "get_time", ""),
+                ),
+                result("call_1", "12 °C"),
+                result("call_2", "25 °C"),
+                result("call_3", ""),
+                said(Role.ASSISTANT, "Oslo 12 °C, Rome 25 °C."),
+                said(Role.USER, "And Bonn?"),
+                called(ToolCall("call_4", "get_weather", '{"city":"Bonn"}'), text="One moment."),
+                Turn(Role.TOOL, (ToolResult("call_4", (Text("17"), Text(" °C"))),)),
+            ),
+            (WEATHER, TIME),
+        ),
+        F.TOOLS,
+    ),
+    "custom_tools": case(
+        Generation(
+            (
+                said(Role.USER, "4 + 4?"),
+                called(ToolCall("call_1", "math", "4 + 4", "custom")),
+                result("call_1", "8"),
+            ),
+            (
+                CustomTool("math", "Computes", Grammar('start: NUMBER "+" NUMBER', "lark")),
+                CustomTool("note", format="text"),
+                CustomTool("free"),
+            ),
+            tool_choice=NamedChoice("math", "custom"),
+        ),
+        F.CUSTOM_TOOLS,
+        F.TOOL_CHOICE,
+    ),
+    "functions_of_old": case(
+        Generation(
+            (
+                said(Role.USER, "Weather in Oslo?"),
+                called(ToolCall("call_1", "get_weather", '{"city":"Oslo"}')),
+                result("call_1", "12 °C", "get_weather"),
+            ),
+            (FunctionTool("get_weather", "Weather", '{"type":"object","properties":{}}'),),
+            tool_choice=NamedChoice("get_weather"),
+            functions_style=True,
+        ),
+        F.TOOLS,
+        F.TOOL_CHOICE,
+    ),
+    "reasoning": case(
+        Generation(
+            (
+                said(Role.USER, "3 + 4?"),
+                Turn(Role.ASSISTANT, (Reasoning("Three and four."), Text("Seven."))),
+                said(Role.USER, "Sure?"),
+            ),
+            reasoning_effort="high",
+            max_output_tokens=4000,
+        ),
+        F.REASONING_EFFORT,
+        F.MAX_OUTPUT_TOKENS,
+    ),
+    "refusal_in_history": case(
+        Generation(
+            (
+                said(Role.USER, "Do harm."),
+                Turn(Role.ASSISTANT, (Refusal("I can't."),)),
+                said(Role.USER, "Please."),
+                Turn(Role.ASSISTANT, (Refusal("Still no.", in_content=True),)),
+                said(Role.USER, "Then tell a joke."),
+            )
+        )
+    ),
+    "json_object": case(Generation((said(Role.USER, "JSON, please."),), output="json_object"), F.JSON_OBJECT),
+    "json_schema": case(Generation((said(Role.USER, "Who?"),), output=SCHEMA), F.JSON_SCHEMA),
+    "hints": case(
+        Generation(
+            (
+                said(Role.USER, "Hello", name="ada"),
+                Turn(
+                    Role.ASSISTANT,
+                    (Text("Hi"),),
+                    annotations='[{"type":"url_citation","url_citation":{"url":"https://example.com","title":"E",'
+                    '"start_index":0,"end_index":2}}]',
+                ),
+                Turn(Role.USER, (Text("Read this.", cache_breakpoint=True), Text("Go."))),
+            ),
+            options={
+                F.USER: "user-1",
+                F.METADATA: {"team": "blue"},
+                F.SERVICE_TIER: "flex",
+                F.PROMPT_CACHE_KEY: "key-1",
+                F.PROMPT_CACHE_RETENTION: "24h",
+                F.PROMPT_CACHE_OPTIONS: {"mode": "explicit", "ttl": "30m"},
+                F.SAFETY_IDENTIFIER: "person-1",
+                F.OBFUSCATION: False,
+            },
+        ),
+        stream=True,
+    ),
+    "options_of_openai": case(
+        Generation(
+            (HELLO, Turn(Role.ASSISTANT, (AudioReference("audio_1"),)), said(Role.USER, "Again.")),
+            options={
+                F.STORE: False,
+                F.MODALITIES: ["text", "audio"],
+                F.AUDIO_OUTPUT: {"voice": "alloy", "format": "wav"},
+                F.PREDICTION: {"type": "content", "content": "Hello"},
+                F.WEB_SEARCH: {"search_context_size": "low"},
+                F.MODERATION: {"model": "omni-moderation-latest"},
+            },
+        ),
+        F.AUDIO_HISTORY,
+        F.STORE,
+        F.MODALITIES,
+        F.AUDIO_OUTPUT,
+        F.PREDICTION,
+        F.WEB_SEARCH,
+        F.MODERATION,
+    ),
+}
+
+
+_PARTS = (
+    Text("a", cache_breakpoint=True),
+    Image(PNG, "high"),
+    Audio("UklGRg==", "wav"),
+    File("JVBERi0=", "a.pdf"),
+)
+_SETTINGS: dict[str, Any] = {
+    "parallel_tool_calls": True,
+    "output": SCHEMA,
+    "max_output_tokens": 9,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+    "logit_bias": {"1": 2.0},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "seed": 1,
+    "stop": ("x",),
+    "n": 2,
+    "reasoning_effort": "low",
+    "reasoning_summary": "auto",
+    "verbosity": "low",
+}
+
+
+def everything(dialect: str) -> tuple[Generation, ...]:
+    """Requests that together set every field, each alone and all at once; unnamed kinds are of `dialect`."""
+
+    def opaque(kind: str) -> Opaque:
+        return Opaque(dialect, kind, f'{{"type":"{kind}","more":1}}')
+
+    options = {**CASES["hints"].generation.options, **CASES["options_of_openai"].generation.options}
+    tools: tuple[Tool, ...] = (WEATHER, CustomTool("free"), opaque("web_search"))
+    outputs: tuple[OutputFormat, ...] = (
+        "json_object",
+        "python",
+        GrammarFormat("root ::= [a-z]+"),
+        opaque("yaml"),
+    )
+    turns = (*CASES["hints"].generation.turns, HELLO)
+    return (
+        Generation(turns, tools, tool_choice="auto", options=options, **_SETTINGS),
+        Generation(turns),
+        *(Generation((HELLO,), (WEATHER,), **{name: value}) for name, value in _SETTINGS.items()),
+        *(Generation((HELLO,), options={field: value}) for field, value in options.items()),
+        *(Generation((Turn(Role.USER, (part,)),)) for part in (*_PARTS, opaque("video_url"))),
+        *(Generation((HELLO,), output=output) for output in outputs),
+        *(Generation((HELLO,), (tool,), tool_choice="auto") for tool in tools),
+        *(
+            CASES[name].generation
+            for name in ("tool_choice_allowed", "options_of_openai", "tool_loop", "functions_of_old")
+        ),
+    )

@@ -1,0 +1,342 @@
+"""Streams through the upstream stack: batches, settling, ends clean and unclean, and who notices a cancel."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from adapters.providers.exchange import raw_response
+from adapters.providers.upstream import HttpEventSource
+from service.domain.catalog import Timeouts
+from service.domain.events import Event
+from service.domain.failure import FailureKind, UpstreamError
+from tests.integration.upstream_server import GENERATION, Peer, context, endpoint, serving, texts, upstream
+
+
+async def drain(source: HttpEventSource) -> list[list[str]]:
+    batches = []
+    while batch := await source.next():
+        batches.append(texts(batch))
+    return batches
+
+
+async def three_tokens(peer: Peer) -> None:
+    await peer.begin()
+    for token in (b"one\n", b"two\n", b"three\n"):
+        await peer.chunk(token)
+        await asyncio.sleep(0.03)
+    await peer.chunk(b"END\n")
+    await peer.finish()
+
+
+async def test_each_network_read_is_one_batch_and_the_end_is_an_empty_one() -> None:
+    async with serving(three_tokens) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert await drain(source) == [["one"], ["two"], ["three"]]
+        assert await source.next() == ()
+
+
+async def test_open_returns_with_the_headers_before_any_token() -> None:
+    async def headers_first(peer: Peer) -> None:
+        await peer.begin()
+        await asyncio.sleep(0.3)
+        await peer.chunk(b"late\nEND\n")
+        await peer.finish()
+
+    async with serving(headers_first) as server, upstream() as up:
+        started = time.monotonic()
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert time.monotonic() - started < 0.2
+        assert await drain(source) == [["late"]]
+
+
+async def test_tokens_gather_while_the_stream_settles() -> None:
+    async def tokens(peer: Peer) -> None:
+        await peer.begin()
+        for number in range(20):
+            await peer.chunk(b"%d\n" % number)
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(1)
+        await peer.chunk(b"END\n")
+        await peer.finish()
+
+    async with serving(tokens) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        first = texts(await source.next())
+        await source.settle(0.4)
+        second = texts(await source.next())
+        assert first + second == [str(number) for number in range(20)]
+        assert len(second) >= 15
+        await source.aclose()
+
+
+async def test_settling_ends_at_once_with_the_stream() -> None:
+    async def quick(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await asyncio.sleep(0.1)
+        await peer.chunk(b"two\nEND\n")
+        await peer.finish()
+
+    async with serving(quick) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        started = time.monotonic()
+        await source.settle(5)
+        await source.settle(5)
+        assert time.monotonic() - started < 1
+        assert await drain(source) == [["two"]]
+        await source.settle(5)
+        assert time.monotonic() - started < 1
+
+
+async def test_settling_makes_no_task_and_leaves_nothing_behind() -> None:
+    async def trickles(peer: Peer) -> None:
+        await peer.begin()
+        for _ in range(200):
+            await peer.chunk(b"x\n")
+            await asyncio.sleep(0.001)
+        await peer.chunk(b"END\n")
+        await peer.finish()
+
+    async with serving(trickles) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        before = len(asyncio.all_tasks())
+        count = 0
+        while batch := await source.next():
+            count += len(batch)
+            await source.settle(0.002)
+            assert len(asyncio.all_tasks()) <= before
+        assert count == 200
+        callbacks = source._exchange._content._eof_callbacks
+        assert callbacks == []
+
+
+async def test_a_stream_without_its_terminal_marker_is_cut_never_a_clean_end() -> None:
+    async def forgets(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await peer.finish()
+
+    async with serving(forgets) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        with pytest.raises(UpstreamError) as caught:
+            await source.next()
+    assert caught.value.failure.kind is FailureKind.CUT
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_lost_inside_a_stream_is_cut(reset: bool) -> None:
+    async def breaks(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await asyncio.sleep(0.1)
+        if reset:
+            peer.reset()
+        else:
+            peer.close()
+
+    async with serving(breaks) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        with pytest.raises(UpstreamError) as caught:
+            await source.next()
+        assert await source.next() == ()
+    assert caught.value.failure.kind is FailureKind.CUT
+    assert "acme" in caught.value.failure.message
+
+
+async def test_a_connection_lost_after_the_terminal_marker_takes_nothing_away() -> None:
+    async def hasty(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\nEND\n")
+        await asyncio.sleep(0.1)
+        peer.reset()
+
+    async with serving(hasty) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert await drain(source) == [["one"]]
+
+
+async def test_a_bad_event_ends_the_stream_and_closes_the_connection() -> None:
+    async def bad(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"BAD\n")
+        await peer.gone.wait()
+
+    async with serving(bad) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        with pytest.raises(UpstreamError) as caught:
+            await source.next()
+        await asyncio.wait_for(server.peers[0].gone.wait(), 1)
+    assert caught.value.failure.kind is FailureKind.PROTOCOL
+
+
+async def test_silence_inside_a_stream_names_the_idle_timeout() -> None:
+    async def stalls(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await peer.gone.wait()
+
+    async with serving(stalls) as server, upstream() as up:
+        row = endpoint(server, timeouts=Timeouts(first_byte=5, idle=0.2))
+        source = await up.open(row, GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        started = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            await source.next()
+        assert 0.15 < time.monotonic() - started < 1
+        await asyncio.wait_for(server.peers[0].gone.wait(), 1)
+    assert "timeouts.idle of provider acme" in caught.value.failure.message
+
+
+async def test_silence_between_headers_and_first_token_names_the_first_byte_timeout() -> None:
+    async def thinks(peer: Peer) -> None:
+        await peer.begin()
+        await peer.gone.wait()
+
+    async with serving(thinks) as server, upstream() as up:
+        row = endpoint(server, timeouts=Timeouts(first_byte=0.2, idle=5))
+        source = await up.open(row, GENERATION, context())
+        with pytest.raises(UpstreamError) as caught:
+            await source.next()
+    assert "timeouts.first_byte of provider acme" in caught.value.failure.message
+
+
+async def test_a_stream_that_keeps_talking_is_not_idle() -> None:
+    async def talks(peer: Peer) -> None:
+        await peer.begin()
+        for _ in range(12):
+            await peer.chunk(b"x\n")
+            await asyncio.sleep(0.05)
+        await peer.chunk(b"END\n")
+        await peer.finish()
+
+    async with serving(talks) as server, upstream() as up:
+        row = endpoint(server, timeouts=Timeouts(first_byte=0.2, idle=0.2))
+        source = await up.open(row, GENERATION, context())
+        assert sum(len(batch) for batch in await drain(source)) == 12
+
+
+async def test_a_slow_reader_is_not_the_providers_silence() -> None:
+    async with serving(three_tokens) as server, upstream() as up:
+        row = endpoint(server, timeouts=Timeouts(first_byte=0.2, idle=0.2))
+        source = await up.open(row, GENERATION, context())
+        got: Sequence[Event] = await source.next()
+        await asyncio.sleep(0.6)
+        assert texts(got) + [token for batch in await drain(source) for token in batch] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(("total", "seconds", "named"), [(0.3, 10.0, "timeouts.total"), (5, 0.3, "deadline")])
+async def test_total_and_deadline_end_a_stream_that_keeps_talking(
+    total: float, seconds: float, named: str
+) -> None:
+    async def talks(peer: Peer) -> None:
+        await peer.begin()
+        while not peer.gone.is_set():
+            await peer.chunk(b"x\n")
+            await asyncio.sleep(0.02)
+
+    async with serving(talks) as server, upstream() as up:
+        source = await up.open(endpoint(server, timeouts=Timeouts(total=total)), GENERATION, context(seconds))
+        with pytest.raises(UpstreamError) as caught:
+            await drain(source)
+        await asyncio.wait_for(server.peers[0].gone.wait(), 1)
+    assert caught.value.failure.kind is FailureKind.TIMEOUT
+    assert named in caught.value.failure.message
+
+
+async def test_leaving_a_stream_stops_the_upstream_within_100_ms() -> None:
+    async def talks(peer: Peer) -> None:
+        await peer.begin()
+        while not peer.gone.is_set():
+            await peer.chunk(b"x\n")
+            await asyncio.sleep(0.01)
+
+    async with serving(talks) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        await source.next()
+        left = time.monotonic()
+        await source.aclose()
+        await source.aclose()
+        await asyncio.wait_for(server.peers[0].gone.wait(), 1)
+        assert await source.next() == ()
+    assert server.gone_at is not None
+    assert server.gone_at - left < 0.1
+
+
+async def test_a_read_that_is_cancelled_can_be_followed_by_closing() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.begin()
+        await peer.gone.wait()
+
+    async with serving(silent) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        read = asyncio.ensure_future(source.next())
+        await asyncio.sleep(0.05)
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        await source.aclose()
+        await asyncio.wait_for(server.peers[0].gone.wait(), 0.1)
+
+
+async def test_a_stream_read_to_its_end_gives_its_connection_back_and_a_left_one_does_not() -> None:
+    async with serving(three_tokens) as server, upstream() as up:
+        for _ in range(2):
+            await drain(await up.open(endpoint(server), GENERATION, context()))
+        assert server.connections == 1
+        left = await up.open(endpoint(server), GENERATION, context())
+        await left.next()
+        await left.aclose()
+        assert await drain(await up.open(endpoint(server), GENERATION, context())) == [["one"], ["two"], ["three"]]
+        assert server.connections == 2
+
+
+async def test_a_json_error_with_status_200_is_that_error_and_not_a_cut_stream() -> None:
+    async def errs(peer: Peer) -> None:
+        await peer.whole(b'{"error": {}}', headers="content-type: application/json; charset=utf-8\r\n")
+
+    async with serving(errs) as server, upstream() as up:
+        with pytest.raises(UpstreamError) as caught:
+            await up.open(endpoint(server), GENERATION, context())
+    assert caught.value.failure.kind is FailureKind.OVERLOADED
+
+
+async def test_a_whole_answer_in_place_of_a_stream_is_read_as_one_batch() -> None:
+    async def no_streams(peer: Peer) -> None:
+        await peer.whole(b"everything", headers="content-type: application/json\r\n")
+
+    async with serving(no_streams) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        await source.settle(1)
+        assert await drain(source) == [["everything"]]
+
+
+async def test_an_error_status_for_a_stream_fails_before_anything_is_read() -> None:
+    async def limits(peer: Peer) -> None:
+        await peer.whole(b"too many", "429 Too Many Requests")
+
+    async with serving(limits) as server, upstream() as up:
+        with pytest.raises(UpstreamError) as caught:
+            await up.open(endpoint(server), GENERATION, context())
+    assert caught.value.failure.kind is FailureKind.RATE_LIMITED
+
+
+async def test_the_way_to_aiohttps_reader_is_still_there() -> None:
+    """When this fails, httpx-aiohttp has changed: mend `raw_response`."""
+
+    async with serving(three_tokens) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        transport = up._client._transport
+        response = await transport.handle_async_request(httpx.Request("POST", server.url, content=b"x"))
+        raw = raw_response(response)
+        assert raw.content.is_eof() is False
+        assert raw.connection is not None
+        assert raw.connection.protocol is not None
+        assert raw.connection.protocol.read_timeout is None
+        raw.close()
+        await source.aclose()

@@ -1,0 +1,98 @@
+"""Secrets by reference: what resolves, what a change of a file does, and what errors say."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from adapters.providers.secrets import SecretError, Secrets
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_environment_variable_resolves_without_its_line_break() -> None:
+    secrets = Secrets({"KEY": "sk-1\n"})
+    assert secrets.resolve("env:KEY") == "sk-1"
+    assert secrets.is_configured("env:KEY")
+
+
+def test_a_file_resolves_without_its_line_break(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-1\r\n")
+    assert Secrets({}).resolve(f"file:{tmp_path}/key") == "sk-1"
+
+
+def test_a_changed_file_is_noticed_after_a_second_and_not_looked_at_before(tmp_path: Path) -> None:
+    path, clock = tmp_path / "key", Clock()
+    path.write_text("first")
+    secrets = Secrets({}, clock)
+    assert secrets.resolve(f"file:{path}") == "first"
+    path.write_text("second")
+    os.utime(path, ns=(1, 1))
+    clock.now += 0.9
+    assert secrets.resolve(f"file:{path}") == "first"
+    clock.now += 0.2
+    assert secrets.resolve(f"file:{path}") == "second"
+
+
+def test_a_swap_of_the_link_above_the_file_is_noticed(tmp_path: Path) -> None:
+    for name, value in (("v1", "first"), ("v2", "other")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "key").write_text(value)
+        os.utime(tmp_path / name / "key", ns=(1, 1))
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "key").symlink_to("..data/key")
+    clock = Clock()
+    secrets = Secrets({}, clock)
+    assert secrets.resolve(f"file:{tmp_path}/key") == "first"
+    (tmp_path / "..tmp").symlink_to("v2")
+    (tmp_path / "..tmp").rename(tmp_path / "..data")
+    clock.now += 1.1
+    assert secrets.resolve(f"file:{tmp_path}/key") == "other"
+
+
+def test_a_file_that_is_gone_is_an_error_and_not_the_old_value(tmp_path: Path) -> None:
+    path, clock = tmp_path / "key", Clock()
+    path.write_text("first")
+    secrets = Secrets({}, clock)
+    secrets.resolve(f"file:{path}")
+    path.unlink()
+    clock.now += 1.1
+    with pytest.raises(SecretError, match="No such file"):
+        secrets.resolve(f"file:{path}")
+    assert not secrets.is_configured(f"file:{path}")
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [("env:ABSENT", "env:ABSENT: the environment variable is not set"), ("env:EMPTY", "env:EMPTY: it is empty")],
+)
+def test_a_missing_or_empty_secret_is_named_by_its_reference(reference: str, says: str) -> None:
+    with pytest.raises(SecretError, match=says):
+        Secrets({"EMPTY": "\n"}).resolve(reference)
+
+
+@pytest.mark.parametrize("reference", ["sk-live-123", "", "env:", "file:", "vault:x"])
+def test_a_key_in_place_of_a_reference_is_refused_and_not_repeated(reference: str) -> None:
+    with pytest.raises(SecretError) as caught:
+        Secrets({}).resolve(reference)
+    assert "sk-live" not in str(caught.value)
+    assert not Secrets({}).is_configured(reference)
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "tab\there", "schlüssel"])
+def test_a_secret_that_can_not_stand_in_a_header_is_refused_and_not_repeated(value: str) -> None:
+    with pytest.raises(SecretError) as caught:
+        Secrets({"KEY": value}).resolve("env:KEY")
+    assert value not in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(SecretError, match="not UTF-8"):
+        Secrets({}).resolve(f"file:{tmp_path}/key")
