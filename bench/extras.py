@@ -18,7 +18,7 @@ _FIRST_TOKEN_QUICK_SECONDS: Final = 1.0
 _STREAM_SECONDS: Final = 0.32  # what a stream of FIRST_TOKEN_MODEL takes
 _PROCESS_SECONDS: Final = 1.5
 _STEPS: Final = 10
-_SETTLE_SECONDS: Final = 0.5
+_SETTLE_SECONDS: Final = 0.2
 
 _FIRST_TOKEN_SERVERS: Final[tuple[Server, ...]] = ("sketch", "ours", "ours-http")
 _MEMORY_SERVERS: Final[tuple[Server, ...]] = ("merged", "ours")

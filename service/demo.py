@@ -25,6 +25,31 @@ MODEL_ID: Final = "huggingfacetb/smollm2-135m-instruct"
 SIMULATED_ID: Final = "simulator/sim-echo"
 QUESTION: Final = "Name three rivers in Europe."
 
+# llama.cpp's server reads neither of these and says nothing about them: they would be dropped silently.
+_NOT_IN_LLAMA_CPP: Final = (
+    "audio",
+    "messages.audio",
+    "metadata",
+    "modalities",
+    "moderation",
+    "prediction",
+    "prompt_cache_breakpoint",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning.effort",
+    "reasoning.summary",
+    "response_format.python",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "tool_choice.allowed_tools",
+    "tools.custom",
+    "user",
+    "verbosity",
+    "web_search_options",
+)
+
 Say = Callable[[str], None]
 
 
@@ -82,7 +107,7 @@ async def ask(address: str, model: str, say_part: Say) -> int:
 
 def next_steps(ports: Ports, model: str) -> str:
     """Commands to try, as they can be pasted."""
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": [{{"text": "Hello"}}]}}]}}'
+    body = f'{{"model": "{model}", "messages": [{{"role": "CHAT_ROLE_USER", "content": [{{"text": "Hello"}}]}}]}}'
     chat = f'{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return f"""
 Call it next (Ctrl-C here stops everything):
@@ -112,6 +137,7 @@ def _local_rows(url: str) -> dict[str, Any]:
             "dialect": "openai_chat",
             "base_url": f"{url}/v1",
             "quirks": {"max_tokens_field": "max_tokens"},
+            "refuses": list(_NOT_IN_LLAMA_CPP),
         },
         {
             "slug": "local-messages",

@@ -76,6 +76,11 @@ class Problems:
             self.add(path, f"has no field number {number}: leave it out", Reason.UNKNOWN_FIELD)
 
 
+def has_unknown(message: Message) -> bool:
+    """Whether `message` itself holds fields that this version's contract does not have."""
+    return len(UnknownFieldSet(message)) > 0
+
+
 def shown(value: str) -> str:
     """A caller's text for an error message: short, and on one line."""
     text = value if len(value) <= _SHOWN else value[:_SHOWN] + "..."

@@ -150,7 +150,7 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, 
     if not needs.extra and not needs.dialects and endpoint.expressible.issuperset(needs.fields):
         return ()
     missing = [field for field in needs.fields if field not in endpoint.expressible]
-    binding = [needs.fields[field] for field in missing if False]
+    binding = [needs.fields[field] for field in missing if field not in HINTS]
     foreign = [path for dialect, path in needs.dialects.items() if dialect != endpoint.provider.dialect]
     unknown = sorted(needs.extra - endpoint.provider.passthrough)
     refused = [name for name in unknown if name not in needs.extra_hints]

@@ -107,10 +107,10 @@ def why_not(prepared: Path) -> str:
     log = prepared / "commands.log"
     if not log.exists():
         return "run the tests by `make test`, which fetches what it needs"
-    lines = [
-        line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-    ]
-    return f"fetching what it needs failed, see {log}: {lines[-1] if lines else 'nothing was said'}"
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n")]
+    # Lines with a plus are bash's echo of the commands.
+    said = next((line for line in reversed(lines) if line and not line.startswith("+ ")), "nothing was said")
+    return f"fetching what it needs failed, see {log}: {said}"
 
 
 def copy_project(language: Language, folder: Path) -> None:

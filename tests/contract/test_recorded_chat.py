@@ -1,4 +1,4 @@
-"""Recorded exchanges with OpenAI, Azure, Mistral and compatible servers: every answer is read, every stream decoded."""
+"""Recorded exchanges with OpenAI, Azure, Mistral and compatible servers: every answer and stream is read."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_every_recorded_answer_is_read_with_its_text_calls_and_counts(exchanges:
             message = recorded.get("message", {})
             assert choice.text == message.get("content"), where
             assert choice.refusal == message.get("refusal"), where
-            assert choice.finish is not None, where
-            assert choice.finish.raw == recorded["finish_reason"], where
+            # An early vision model gave `finish_details` and no finish_reason: absent stays absent.
+            assert (choice.finish.raw if choice.finish else None) == recorded.get("finish_reason"), where
             called = message.get("tool_calls") or []
             if message.get("function_call"):
                 called = [{"function": message["function_call"]}]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
-from service.domain.catalog import Endpoint
+from service.domain.catalog import Endpoint, Quirks
 from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import Generation, GrammarFormat, JsonSchema, Opaque, OutputFormat
@@ -73,10 +73,13 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
         _write_output(body, generation.output, endpoint)
     write_tools(body, generation, endpoint)
     _write_options(body, generation, endpoint)
+    return UpstreamRequest(quirks.path or _PATH, _headers(quirks, stream=stream), orjson.dumps(body))
+
+
+def _headers(quirks: Quirks, *, stream: bool) -> tuple[tuple[str, str], ...]:
     accept = "text/event-stream" if stream else "application/json"
-    headers = [("content-type", "application/json"), ("accept", accept)]
-    headers += [(name.lower(), value) for name, value in quirks.headers]
-    return UpstreamRequest(quirks.path or _PATH, tuple(headers), orjson.dumps(body))
+    row = tuple((name.lower(), value) for name, value in quirks.headers)
+    return (("content-type", "application/json"), ("accept", accept), *row)
 
 
 def _stream_options(generation: Generation, endpoint: Endpoint) -> dict[str, Any]:

@@ -88,8 +88,7 @@ class MessageWriter:
                 case Refusal(in_content=False):
                     message["refusal"] = message.get("refusal", "") + part.text
                 case AudioReference():
-                    if Field.AUDIO_HISTORY not in self._can:
-                        raise cannot(f"{path}.audio", "an earlier audio answer", self._endpoint)
+                    self._demand(Field.AUDIO_HISTORY, f"{path}.audio", "an earlier audio answer")
                     message["audio"] = {"id": part.id}
                 case _:
                     said.append(part)
@@ -180,8 +179,8 @@ class MessageWriter:
             written["prompt_cache_breakpoint"] = {"mode": "explicit"}
         return written
 
-    def _demand(self, field: Field, path: str, what: str) -> None:
-        if field not in self._can:
+    def _demand(self, need: Field, path: str, what: str) -> None:
+        if need not in self._can:
             raise cannot(path, what, self._endpoint)
 
 

@@ -12,7 +12,7 @@ from eurouter.v1 import content_pb2
 from service.api.chat.call import Draft
 from service.api.chat.parts import ASSISTANT_PARTS, FOREIGN, TEXT_ONLY, USER_PARTS, read_opaque, read_parts
 from service.api.chat.tools import read_call, read_calls
-from service.api.problems import shown
+from service.api.problems import has_unknown, shown
 from service.domain.fields import Field
 from service.domain.generation import Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult, Turn
 
@@ -58,7 +58,7 @@ def _turn(draft: Draft, history: History, index: int, message: pb.ChatMessage) -
     if len(set_fields) == 2 and role in (pb.CHAT_ROLE_USER, pb.CHAT_ROLE_SYSTEM, pb.CHAT_ROLE_DEVELOPER):
         # Nearly every message is one text: spare it the general way.
         content = set_fields[1][1]
-        if len(content) == 1:
+        if len(content) == 1 and not has_unknown(message):
             part = content[0]
             if part.WhichOneof("part") == "text" and not part.HasField("prompt_cache_breakpoint"):
                 return Turn(_ROLES[role], (Text(part.text),))

@@ -1,0 +1,234 @@
+"""The catalogue while it is in use: edits, swapped links, bad edits, and models that real servers list."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from adapters.catalog import FileCatalog
+from adapters.catalog.discover import Get
+from adapters.providers.listing import Listing
+from adapters.providers.secrets import Secrets
+from adapters.providers.simulator import Simulator
+from service.domain.catalog import ProviderStatus, Rule
+from service.domain.fields import Field
+
+DIALECTS = {"openai_chat": frozenset(Field)}
+PROVIDER = '  - {slug: own, dialect: openai_chat, base_url: "http://127.0.0.1:1/v1"}\n'
+
+
+def catalogue(*models: str) -> str:
+    listed = "".join(f"  - {{id: {name}, endpoints: [{{provider: own}}]}}\n" for name in models)
+    return f"providers:\n{PROVIDER}models:\n{listed}"
+
+
+class Reports:
+    """What the catalogue said of itself, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Mapping[str, object]]] = []
+
+    def __call__(self, event: str, values: Mapping[str, object]) -> None:
+        self.events.append((event, values))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+@pytest.fixture
+def reports() -> Iterator[Reports]:
+    yield Reports()
+
+
+def opened(path: Path, reports: Reports, is_configured: Callable[[str], bool] = lambda _: True) -> FileCatalog:
+    return FileCatalog(path, DIALECTS, is_configured, report=reports)
+
+
+@asynccontextmanager
+async def running(source: FileCatalog, get: Get | None = None) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(source.run(get, every=0.02, discover_every=0.05))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_edit_is_in_force_soon_and_who_holds_the_old_catalogue_keeps_it(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    source = opened(path, reports)
+    held = source.current()
+    async with running(source):
+        path.write_text(catalogue("v/one", "v/two"))
+        await until(lambda: source.current() is not held)
+    assert set(source.current().models) == {"v/one", "v/two"}
+    assert set(held.models) == {"v/one"}
+    assert source.current().version == held.version + 1
+    assert reports.names == ["catalog_reloaded"]
+
+
+async def test_a_configmaps_link_swap_is_noticed(tmp_path: Path, reports: Reports) -> None:
+    for name, models in (("..one", ("v/one",)), ("..two", ("v/two",))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "catalogue.yaml").write_text(catalogue(*models))
+    # The mounted file itself never changes: kubelet renames a new link over ..data.
+    (tmp_path / "..data").symlink_to("..one")
+    (tmp_path / "catalogue.yaml").symlink_to("..data/catalogue.yaml")
+    same = time.time()
+    for name in ("..one", "..two"):
+        os.utime(tmp_path / name / "catalogue.yaml", (same, same))
+    source = opened(tmp_path / "catalogue.yaml", reports)
+    async with running(source):
+        (tmp_path / "..data_tmp").symlink_to("..two")
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+        await until(lambda: "v/two" in source.current().models)
+    assert reports.names == ["catalog_reloaded"]
+
+
+async def test_a_bad_edit_keeps_the_old_catalogue_says_why_and_a_good_one_mends_it(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    source = opened(path, reports)
+    before = source.current()
+    async with running(source):
+        path.write_text(catalogue("v/one").replace("provider: own", "provider: onw"))
+        await until(lambda: bool(reports.events))
+        assert source.current() is before
+        path.write_text(catalogue("v/three"))
+        await until(lambda: source.current() is not before)
+    (rejected, values), (reloaded, _) = reports.events
+    assert (rejected, reloaded) == ("catalog_rejected", "catalog_reloaded")
+    assert "models[0].endpoints[0].provider: no provider has the slug 'onw'" in str(values["problems"])
+
+
+async def test_a_file_that_is_written_slowly_is_never_read_half(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    source = opened(path, reports)
+    text = catalogue(*(f"v/model-{n}" for n in range(40)))
+    async with running(source):
+        with path.open("w") as file:
+            for start in range(0, len(text), 50):
+                file.write(text[start : start + 50])
+                file.flush()
+                await asyncio.sleep(0.005)
+        await until(lambda: len(source.current().models) == 40)
+    assert reports.names == ["catalog_reloaded"]
+
+
+async def test_a_key_that_appears_or_goes_changes_the_providers_status_without_an_edit(
+    tmp_path: Path, reports: Reports
+) -> None:
+    secret = tmp_path / "key"
+    path = tmp_path / "catalogue.yaml"
+    provider = f'{{slug: own, dialect: openai_chat, base_url: "http://h/v1", auth: {{secret: "file:{secret}"}}}}'
+    path.write_text(f"providers:\n  - {provider}\n")
+    ticks = iter(range(1_000_000))
+    secrets = Secrets({}, clock=lambda: float(next(ticks)) * 2)
+    source = opened(path, reports, secrets.is_configured)
+
+    def status() -> ProviderStatus:
+        return source.current().providers["own"].status
+
+    assert status() is ProviderStatus.NOT_CONFIGURED
+    async with running(source):
+        secret.write_text("a key\n")
+        await until(lambda: status() is ProviderStatus.ACTIVE)
+        secret.unlink()
+        await until(lambda: status() is ProviderStatus.NOT_CONFIGURED)
+    assert reports.names == ["catalog_provider_changed"] * 2
+
+
+def test_rules_from_the_settings_are_exchanged_beside_the_file(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    source = opened(path, reports)
+    rule = Rule("7b0c4f0e-6a55-4f5e-9f0e-0c1f2d3e4a5b", "r")
+    source.use_rules((rule,))
+    assert source.current().rules == (rule,)
+    path.write_text(catalogue("v/two"))
+    source.poll()
+    assert source.poll()
+    assert source.current().rules == (rule,)
+
+
+async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    async with Simulator() as simulator:
+        path.write_text(
+            f'providers:\n  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
+        )
+        source = opened(path, reports)
+        assert not source.current().models
+        async with running(source, Listing(Secrets({}), "test")):
+            await until(lambda: bool(source.current().models))
+            found = source.current()
+            assert found.names["sim-echo"] == "sim/sim-echo"
+            (endpoint,) = found.models["sim/sim-echo"].endpoints
+            assert (endpoint.upstream_model, endpoint.price.free) == ("sim-echo", True)
+            await simulator.refuse_connections()
+            await until(lambda: "catalog_discovery_failed" in reports.names)
+            assert source.current() is found
+
+
+async def test_one_server_that_answers_nonsense_does_not_hide_the_others(tmp_path: Path, reports: Reports) -> None:
+    async def nonsense(_request: web.Request) -> web.Response:
+        return web.json_response({"models": "none of your business"})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", nonsense)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        path = tmp_path / "catalogue.yaml"
+        async with Simulator() as simulator:
+            path.write_text(
+                "providers:\n"
+                f'  - {{slug: bad, dialect: openai_chat, base_url: "http://127.0.0.1:{port}/v1", discover: true}}\n'
+                f'  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
+            )
+            source = opened(path, reports)
+            await source.discover(Listing(Secrets({}), "test"))
+        assert "sim/sim-echo" in source.current().models
+        failed = next(values for name, values in reports.events if name == "catalog_discovery_failed")
+        assert failed["provider"] == "bad"
+        assert "/models" in str(failed["error"])
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_provider_that_stops_discovering_loses_its_found_models(tmp_path: Path, reports: Reports) -> None:
+    path = tmp_path / "catalogue.yaml"
+    async with Simulator() as simulator:
+        text = f'providers:\n  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
+        path.write_text(text)
+        source = opened(path, reports)
+        await source.discover(Listing(Secrets({}), "test"))
+    assert source.current().models
+    path.write_text(text.replace("discover: true", "discover: false"))
+    source.poll()
+    assert source.poll()
+    assert not source.current().models

@@ -1,0 +1,133 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapters import keys
+from service import cli
+from service.settings import Settings
+
+PEPPER = {"KEY_PEPPER": "x" * 32, "EUROUTER_KEY_PEPPER": "env:KEY_PEPPER"}
+Capture = pytest.CaptureFixture[str]
+
+
+def test_config_check_prints_settings_as_yaml_and_the_providers(tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("routing: {max_attempts: 2}\n")
+    env = {"EUROUTER_GRPC__PORT": "1234", "SCW_SECRET_KEY": "very-secret"}
+    assert cli.main(["config", "check", "--config", str(config)], env) == 0
+    printed = capsys.readouterr().out
+    settings = yaml.safe_load(printed)
+    assert settings["grpc"]["port"] == 1234
+    assert settings["routing"]["max_attempts"] == 2
+    assert printed.startswith(f"# Settings: {config}, and over it EUROUTER_GRPC__PORT\n")
+    assert re.search(r"^#   scaleway +active +3 models$", printed, re.MULTILINE)
+    assert "Its key is missing: set the environment variable OPENAI_API_KEY." in printed
+    assert "# 16 models, of which 3 can be used now" in printed
+    assert "very-secret" not in printed
+
+
+def test_config_check_shows_references_and_neither_secrets_nor_hashes(tmp_path: Path, capsys: Capture) -> None:
+    key = keys.make_key()
+    hashed = keys.hash_secret(key, b"x" * 32)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"keys: [{{id: {keys.public_id(key)}, hash: {hashed}, owner: a}}]\n")
+    assert cli.main(["config", "check", "--config", str(config)], PEPPER) == 0
+    printed = capsys.readouterr().out
+    assert "key_pepper: env:KEY_PEPPER" in printed
+    assert keys.public_id(key) in printed
+    assert hashed not in printed
+    assert "x" * 32 not in printed
+
+
+def test_what_config_check_prints_is_a_settings_file(tmp_path: Path, capsys: Capture) -> None:
+    assert cli.main(["config", "check"], {"EUROUTER_FLOOR__MAX_RETENTION_DAYS": "0"}) == 0
+    config = tmp_path / "printed.yaml"
+    config.write_text(capsys.readouterr().out)
+    assert Settings.load(config, {}).floor.max_retention_days == 0
+    assert Settings.load(config, {}).upstream == Settings.load(None, {}).upstream
+
+
+def test_config_check_fails_with_one_line_per_mistake(tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("grpc: {port: 99999}\nlog: {level: x}\n")
+    assert cli.main(["config", "check"], {"EUROUTER_CONFIG": str(config)}) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["grpc.port", "log.level"]
+
+
+def test_config_check_fails_on_a_bad_catalogue_and_names_the_place(tmp_path: Path, capsys: Capture) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text("providers:\n  - slug: a\n    dialect: openai_chat\n")
+    assert cli.main(["config", "check"], {"EUROUTER_CATALOG__PATH": str(catalogue)}) == 1
+    assert capsys.readouterr().err == f"{catalogue}: providers[0].base_url: is required (line 2)\n"
+
+
+@pytest.mark.parametrize("command", [["config", "check"], ["serve"]])
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"EUROUTER_KEY_PEPPER": "env:NOT_SET"}, "key_pepper: env:NOT_SET: the environment variable is not set"),
+        ({"EUROUTER_KEY_PEPPER": "env:P", "P": "short"}, "key_pepper: env:P is shorter than 16 characters"),
+        (
+            {"EUROUTER_HTTP__TLS__CERT": "/nope/c.pem", "EUROUTER_HTTP__TLS__KEY": "/nope/k.pem"},
+            "http.tls.cert: there is no file /nope/c.pem",
+        ),
+    ],
+)
+def test_what_would_stop_the_service_is_told_before_it_starts(
+    command: list[str], env: dict[str, str], said: str, capsys: Capture
+) -> None:
+    assert cli.main(command, env) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_config_check_warns_of_rules_that_name_unknown_models(tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "config.yaml"
+    rule = "{id: 7b0c4f0e-6a55-4f5e-9f0e-0c1f2d3e4a5b, name: r, models: [gpt-oss-20b, 'gpt-oss-20b:floor', nope]}"
+    config.write_text(f"rules: [{rule}]\n")
+    assert cli.main(["config", "check", "--config", str(config)], {}) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "Warning: rule" in line]
+    assert warned == ["# Warning: rule 'r': no model is called 'nope'"]
+
+
+def test_keys_create_prints_a_key_once_and_a_row_that_lets_it_in(tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["keys", "create", "--name", "CI: deploys", "--owner", "team-a", "--admin"]
+    assert cli.main(arguments, PEPPER) == 0
+    printed = capsys.readouterr().out
+    key = next(word for word in printed.split() if keys.is_key(word))
+    assert printed.count(key[16:]) == 1
+    config = tmp_path / "config.yaml"
+    config.write_text("keys:\n" + printed.partition("`keys:`\n")[2])
+    settings = Settings.load(config, PEPPER)
+    assert settings.keys[0].name == "CI: deploys"
+    store = keys.SettingsKeys(lambda: settings.key_rows, lambda: b"x" * 32)
+    principal = store.authenticate(key)
+    assert (principal.owner, principal.admin) == ("team-a", True)
+
+
+def test_keys_create_works_before_the_first_key_lets_the_service_listen(capsys: Capture) -> None:
+    env = PEPPER | {"EUROUTER_GRPC__HOST": "0.0.0.0"}
+    assert cli.main(["serve"], env) == 1
+    assert "grpc.host: without keys only loopback is served" in capsys.readouterr().err
+    assert cli.main(["keys", "create", "--name", "first", "--owner", "a"], env) == 0
+
+
+def test_keys_create_without_a_pepper_says_how_to_make_one(capsys: Capture) -> None:
+    assert cli.main(["keys", "create", "--name", "a", "--owner", "b"], {}) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "openssl rand -base64 32" in printed.err
+    assert "key_pepper: env:KEY_PEPPER" in printed.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["keys", "create"], ["nonsense"]])
+def test_an_incomplete_command_line_is_exit_code_2(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments, {})
+    assert caught.value.code == 2
+    assert "usage: eurouter" in capsys.readouterr().err
