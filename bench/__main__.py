@@ -77,9 +77,8 @@ def _measure(arguments: Arguments, raw: Raw, folder: Path) -> dict[str, Any]:
 
 def _tell(raw: Raw, described: dict[str, Any], begun: float, options: Options) -> None:
     found = report.verdicts(raw)
-    print(
-        f"\n{_machine_line(described)}\n{options.rounds} rounds, medians; CPU of the serving process, all threads."
-    )
+    print(f"\n{_machine_line(described)}")
+    print(f"Medians of {options.rounds} rounds; CPU of the serving process, all threads.")
     for title, table, there in (
         ("CPU per call and per token", report.cost_table(raw), raw.samples),
         ("Time to the first token", report.first_token_table(raw), raw.first_token),
@@ -114,7 +113,9 @@ def _machine_line(described: dict[str, Any]) -> str:
 def _arguments(words: list[str] | None) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, help="how many rounds (default 7; 3 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="short rounds, fewer streams: an impression")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer scenarios and streams, short rounds: an impression"
+    )
     parser.add_argument("--only", default="", help=f"groups, separated by commas: {', '.join(GROUPS)}")
     parser.add_argument("--servers", default="", help=f"servers, separated by commas: {', '.join(SERVERS)}")
     parser.add_argument(

@@ -27,7 +27,11 @@ def main() -> None:
         profile.dump_stats(draft)
         draft.replace(target)
 
-    signal.signal(signal.SIGUSR1, lambda *_: profile.enable())
+    def begin(*_: object) -> None:
+        profile.clear()
+        profile.enable()
+
+    signal.signal(signal.SIGUSR1, begin)
     signal.signal(signal.SIGUSR2, write)
     sys.argv = [script, *arguments]
     sys.path.insert(0, os.fspath(Path.cwd()))

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from bench import fleet, measure, product, verify
 from bench.fleet import Cores, Loads, Running, StartError
 from bench.load import Door, Load
-from bench.scenarios import CONNECTIONS, SERVER_NAMES, Scenario, Server
+from bench.scenarios import CONNECTIONS, QUICK_IN_FLIGHT, SERVER_NAMES, Scenario, Server
 from bench.traffic import BURST_MODEL, PACED_MODEL, STREAM_TOKENS
 
 _WARM_UP_SECONDS: Final = 0.2
@@ -174,16 +174,21 @@ class Stage:
 
 def go_through(stage: Stage, scenarios: Iterable[Scenario], say: Callable[[str], None]) -> None:
     """All rounds: every scenario on every server in turn, another server first each round."""
-    chosen = [scenario for scenario in scenarios if scenario.group in stage.options.groups]
+    options = stage.options
+    chosen = [
+        scenario
+        for scenario in scenarios
+        if scenario.group in options.groups and (not options.quick or scenario.in_flight == QUICK_IN_FLIGHT)
+    ]
     if not chosen:
         return
     say("warming up")
     for scenario in chosen:
         for subject in _of(stage, scenario, 0):
             _warm_up(stage, subject, scenario, _FIRST_WARM_UP_SECONDS / 2)
-    for number in range(stage.options.rounds):
+    for number in range(options.rounds):
         for scenario in chosen:
-            say(f"round {number + 1} of {stage.options.rounds}: {scenario.name}")
+            say(f"round {number + 1} of {options.rounds}: {scenario.name}")
             for subject in _of(stage, scenario, number):
                 sample = take(stage, subject, scenario)
                 stage.raw.samples[scenario.name][subject.name].append(sample)

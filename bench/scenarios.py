@@ -19,6 +19,8 @@ SERVER_NAMES: Final[dict[Server, str]] = {
 GROUPS: Final = ("unary", "burst", "paced", "ttft", "processes", "memory")
 
 PACE_SPREAD: Final = 0.05
+QUICK_IN_FLIGHT: Final = 64
+"""A quick run takes only the scenarios with so many in flight, which most targets are about."""
 CONNECTIONS: Final = 8
 """Over how many connections the calls in flight are spread, at most."""
 

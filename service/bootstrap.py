@@ -44,6 +44,7 @@ from service.process import DrainTimes, Parts, Process, every, measure_lag
 from service.router import Router, RouterSettings
 from service.settings import Settings, SettingsWatcher
 from service.settings.parts import TlsSettings
+from service.settings.show import problems
 
 USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
 _TLS_POLL_SECONDS: Final = 5.0
@@ -76,13 +77,18 @@ class Service:
             OSError: a TLS file can't be read.
         """
         self._log = structlog.get_logger().bind()
+        self.secrets = Secrets(start.env)
         self.watcher = SettingsWatcher(
-            start.config, start.env, settings, report=self._report, on_change=self._settings_changed
+            start.config,
+            start.env,
+            settings,
+            report=self._report,
+            on_change=self._settings_changed,
+            check=lambda fresh: problems(fresh, self.secrets.resolve),
         )
         self._live = _Live(self.watcher, drain_pause=start.drain_pause)
         self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
         self.admission = Admission(self.telemetry, time.monotonic)
-        self.secrets = Secrets()
         self.catalog = FileCatalog(
             start.catalog or settings.catalog.path or DEFAULT_CATALOG,
             {name: dialect.expressible for name, dialect in DIALECTS.items()},
@@ -103,7 +109,8 @@ class Service:
         self.process = Process(self._parts(settings, start))
 
     def _parts(self, settings: Settings, start: Start) -> Parts:
-        calls = self._calls()
+        # Where this process listens, whatever a later edit says: that edit needs a restart.
+        calls = self._calls(open_without_keys=settings.loopback_only)
         chat = ChatHandler(
             self.catalog,
             self.router,
@@ -115,7 +122,12 @@ class Service:
         catalog = CatalogHandler(self.catalog)
         routing = RoutingHandler(self.catalog, self.router, self._live.chat, clock=time.monotonic)
         wrap = GrpcCalls(calls, self.admission)
-        services = (chat_service(wrap, chat), catalog_service(wrap, catalog), routing_service(wrap, routing))
+        open_to_all = GrpcCalls(calls, self.admission, public=True)
+        services = (
+            chat_service(wrap, chat),
+            catalog_service(open_to_all, catalog),
+            routing_service(wrap, routing),
+        )
         http_chat = HttpChat(chat, self._heartbeats, self._live.hint_fields)
         app = HttpApp(HttpCalls(calls, self.admission), http_chat, catalog).build(settings.http.max_body_bytes)
         tls = self._http_tls.context if self._http_tls else None
@@ -129,12 +141,12 @@ class Service:
             drain=self._live.drain,
         )
 
-    def _calls(self) -> Calls:
+    def _calls(self, *, open_without_keys: bool) -> Calls:
         keys = SettingsKeys(
             self._live.key_rows,
             self._pepper,
             owners=self._live.owner_rows,
-            open_without_keys=lambda: self.watcher.current.loopback_only,
+            open_without_keys=lambda: open_without_keys,
         )
         by_certificate = CertificateOwners(self._live.owner_rows)
         return Calls(keys, self._live.deadlines, time.monotonic, by_certificate)

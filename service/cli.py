@@ -130,8 +130,9 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
     _say(f"# Catalogue: {path}")
     for line in catalog_lines(catalog):
         _say(f"#   {line}")
-    _say(f"# {len(catalog.models)} models, of which {usable_models(catalog)} can be used now")
     discovering = any(part.discover for part in document.providers)
+    more = "; servers with discover: true are asked for theirs once it serves" if discovering else ""
+    _say(f"# {len(catalog.models)} models, of which {usable_models(catalog)} can be used now{more}")
     for warning in (
         *warnings(settings, catalog, discovering=discovering),
         *old_facts(document, datetime.now(UTC).date()),

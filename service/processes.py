@@ -32,17 +32,25 @@ class _Child:
 
 
 class Children:
-    """`count` children that run `target(pipe, index, *arguments)`.
+    """`count` children that run `target(pipe, index, *arguments)`; `on_end` gets the pid of each that ended.
 
     A child sends READY over its pipe once it serves, and must end when the pipe closes: that is how it
     learns that its parent died.
     """
 
-    def __init__(self, count: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        count: int,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        *,
+        on_end: Callable[[int], None] = lambda _pid: None,
+    ) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._count = count
         self._target = target
         self._arguments = arguments
+        self._on_end = on_end
         self._children: dict[int, _Child] = {}
         self._stopping = False
         self._log = structlog.get_logger().bind()
@@ -54,6 +62,8 @@ class Children:
 
     def not_ready(self) -> str | None:
         """None when all children serve, otherwise a sentence."""
+        if self._stopping:
+            return "draining"
         serving = sum(1 for c in self._children.values() if c.ready.is_set() and not c.ended.is_set())
         return None if serving == self._count else f"{serving} of {self._count} processes serve"
 
@@ -135,4 +145,6 @@ class Children:
         loop.remove_reader(child.pipe.fileno())
         child.process.join()
         child.pipe.close()
+        if child.process.pid is not None:
+            self._on_end(child.process.pid)
         child.ended.set()

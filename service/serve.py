@@ -95,7 +95,7 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
 
 
 async def _serve_children(settings: Settings, options: ServeOptions, folder: str) -> int:
-    from adapters.telemetry import render_all
+    from adapters.telemetry import forget_process, render_all
     from service.edge.http_server import HttpOptions, HttpServer, admin_app
     from service.process import Ports
     from service.processes import Children
@@ -106,7 +106,9 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
     async with AsyncExitStack() as stack:
         shown = await _start_demo(stack) if options.demo else None
         arguments = (options.config, shown.catalog if shown else None, not options.demo)
-        children = Children(settings.processes, child_main, arguments)
+        children = Children(
+            settings.processes, child_main, arguments, on_end=lambda pid: forget_process(folder, pid)
+        )
         options_for_admin = HttpOptions(settings.admin.host, settings.admin.port)
         admin = HttpServer(admin_app(children.not_ready, lambda: render_all(folder)), options_for_admin)
         await admin.start()
@@ -141,7 +143,14 @@ async def _serve_as_child(
     from service.processes import READY
 
     stop = _stop_on_signals()
-    asyncio.get_running_loop().add_reader(pipe.fileno(), stop.set)
+    loop = asyncio.get_running_loop()
+
+    def parent_died() -> None:
+        # A closed pipe stays readable: without this the loop would spin until the drain's end.
+        loop.remove_reader(pipe.fileno())
+        stop.set()
+
+    loop.add_reader(pipe.fileno(), parent_died)
     start = bootstrap.Start(config, catalog=catalog, share_ports=True, drain_pause=drain_pause)
     service = bootstrap.Service(settings, start)
     await service.process.start()

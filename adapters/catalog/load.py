@@ -136,6 +136,7 @@ def _add_discovered(
     dialects: Dialects,
 ) -> None:
     prices = {part.slug: part.price for part in document.providers}
+    refuses = {part.id: part.refuses for part in document.models}
     spellings = {name.lower(): name for name in models}
     for model in found:
         name = model.model_id(provider.slug)
@@ -161,6 +162,7 @@ def _add_discovered(
                 provider,
                 known.input_modalities,
                 known.output_modalities,
+                refuses.get(name, frozenset()),
             ),
             context_length=model.context_length,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from adapters.documents.problems import suggestion
 from adapters.documents.shapes import Part, PreferencesPart, Quantization, SecretReference, Slug
 from service.domain import fields
 from service.domain.regions import residency_problem
@@ -49,8 +50,6 @@ def _places(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _known_field(value: Any) -> Any:
     if isinstance(value, str) and value not in {f.value for f in fields.Field}:
-        from adapters.documents.problems import suggestion
-
         near = suggestion(value, [f.value for f in fields.Field])
         raise ValueError(f"'{value}' is not a request field{near}")
     return value

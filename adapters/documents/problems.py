@@ -98,6 +98,8 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"is not a known key{suggestion(str(location[-1]), known)}"
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
+    if kind == "string_type" and isinstance(detail["input"], bool):
+        return "must be text: put it in quotes (YAML reads yes, no, on and off as true and false)"
     text = _expectation(kind, context, _field_at(model, location)) or detail["msg"]
     return f"{text}, got {detail['input']!r}" if kind in _ECHOED else text
 

@@ -74,8 +74,8 @@ def parse_document(text: str, name: str) -> Document:
     Raises:
         DocumentError: not YAML, a key twice, or not a mapping.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(name, {}, None)
@@ -90,8 +90,8 @@ def parse_document(text: str, name: str) -> Document:
     except (yaml.YAMLError, ValueError) as error:
         # ValueError: a value that looks like a date and is none, such as 2026-13-01.
         raise DocumentError(name, [Problem("", f"is not valid YAML: {error}")]) from error
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise DocumentError(name, [Problem("", "is nested too deeply, or contains itself")]) from None
     if not isinstance(data, dict):
         raise DocumentError(name, [Problem("", "must be a mapping of keys to values", 1)])
     return Document(name, data, node)
@@ -122,6 +122,8 @@ def _keys_written_twice(node: yaml.Node, path: str) -> list[Problem]:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # a list or mapping as a key: refused when the data is made
             here = f"{path}.{key.value}" if path else str(key.value)
             if key.value in seen:
                 found.append(Problem(here, "is written twice: keep one", key.start_mark.line + 1))

@@ -16,10 +16,11 @@ class WatchedFile:
     of what an editor is still writing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, known: bool = True) -> None:
+        """`known`: what is there now counts as reported; otherwise the first look reports it."""
         self.path = path
-        self._read = self._stamp()
-        self._seen = self._read
+        self._seen = self._stamp()
+        self._read = self._seen if known else None
 
     def changed(self) -> bool:
         """Whether there is content that was not reported yet; each content is reported once."""

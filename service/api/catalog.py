@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -33,12 +34,20 @@ _STATUS: Final[dict[ProviderStatus, pb.ProviderStatus.ValueType]] = {
 _REQUEST_FIELDS: Final = field_names(chat_pb2.CreateChatCompletionRequest.DESCRIPTOR)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A model as it is shown, and the parameters of each of its usable endpoints."""
+
+    model: pb.Model
+    parameters: tuple[set[str], ...]
+
+
 class CatalogHandler:
     """What this service offers. Needs no key."""
 
     def __init__(self, catalog: CatalogSource) -> None:
         self._source = catalog
-        self._listed: tuple[Catalog, tuple[pb.Model, ...]] | None = None
+        self._listed: tuple[Catalog, tuple[_Listed, ...]] | None = None
 
     def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """A page of the models that pass the filters, by id.
@@ -53,7 +62,7 @@ class CatalogHandler:
             raise invalid("page_size", f"must be 0 or more; got {request.page_size}")
         size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         after = _read_token(request)
-        fitting = [model for model in self._models() if model.id > after and _fits(model, request)]
+        fitting = [each.model for each in self._models() if each.model.id > after and _fits(each, request)]
         page = fitting[:size]
         token = _make_token(request, page[-1].id) if len(fitting) > size else ""
         return pb.ListModelsResponse(models=page, next_page_token=token)
@@ -98,20 +107,25 @@ class CatalogHandler:
             ]
         )
 
-    def _models(self) -> tuple[pb.Model, ...]:
+    def _models(self) -> tuple[_Listed, ...]:
         catalog = self._source.current()
         if self._listed is None or self._listed[0] is not catalog:
-            listed = tuple(_model(catalog, model) for _, model in sorted(catalog.models.items()))
+            listed = tuple(
+                _Listed(_model(catalog, model), tuple(_parameters(e.expressible) for e in _usable(model)))
+                for _, model in sorted(catalog.models.items())
+            )
             self._listed = (catalog, listed)
         return self._listed[1]
 
 
-def _fits(model: pb.Model, request: pb.ListModelsRequest) -> bool:
+def _fits(listed: _Listed, request: pb.ListModelsRequest) -> bool:
+    model = listed.model
     if request.category and request.category not in model.categories:
         return False
     if request.provider and all(provider.slug != request.provider.lower() for provider in model.providers):
         return False
-    return set(request.supported_parameters) <= set(model.supported_parameters)
+    wanted = set(request.supported_parameters)
+    return not wanted or any(wanted <= supported for supported in listed.parameters)
 
 
 def _filter_digest(request: pb.ListModelsRequest) -> str:

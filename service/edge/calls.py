@@ -9,14 +9,25 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
+from typing import Final
 
 from service.domain.calls import CallContext, Principal
 from service.domain.ports import Keys
 
 REQUEST_ID = "x-request-id"
+_MAX_TRACESTATE: Final = 512
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-# https://www.w3.org/TR/trace-context/#traceparent-header: version ff is forbidden, ids of zeros are invalid.
-_TRACEPARENT_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version ff is forbidden, ids of zeros are invalid,
+# and only versions after 00 may have more fields at their end.
+_TRACEPARENT_FORM = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?\Z"
+)
+# Flags that nobody has defined yet must not be passed on.
+_KNOWN_FLAGS: Final = 0x03
+
+
+ANYBODY: Final = Principal(owner="")
+"""Who calls a public method: nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,19 @@ def trace_of(headers: Mapping[str, str]) -> tuple[str, str]:
     match = _TRACEPARENT_FORM.match(given) if given else None
     if match is None:
         return f"00-{getrandbits(127) + 1:032x}-{getrandbits(63) + 1:016x}-00", ""
-    return f"00-{match[1]}-{getrandbits(63) + 1:016x}-{match[2]}", headers.get("tracestate", "")[:512]
+    flags = int(match[2], 16) & _KNOWN_FLAGS
+    traceparent = f"00-{match[1]}-{getrandbits(63) + 1:016x}-{flags:02x}"
+    return traceparent, _tracestate(headers.get("tracestate", ""))
+
+
+def _tracestate(given: str) -> str:
+    """At most 512 characters of whole entries; nothing when it could not stand in a header again.
+
+    https://www.w3.org/TR/trace-context/#tracestate-limits.
+    """
+    if not (given.isascii() and given.isprintable()):
+        return ""
+    return given if len(given) <= _MAX_TRACESTATE else given[: _MAX_TRACESTATE + 1].rpartition(",")[0]
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -77,8 +100,11 @@ class Calls:
         *,
         remaining: float | None = None,
         certificate_names: Sequence[str] = (),
+        public: bool = False,
     ) -> CallContext:
         """One call's context. `remaining` are the seconds that the caller's own deadline leaves.
+
+        For a `public` method nobody is asked who they are.
 
         Raises:
             ServiceError: INVALID_KEY.
@@ -87,7 +113,7 @@ class Calls:
         seconds = limits.default if remaining is None else min(remaining, limits.maximum)
         traceparent, tracestate = trace_of(headers)
         return CallContext(
-            principal=self._principal(headers, certificate_names),
+            principal=ANYBODY if public else self._principal(headers, certificate_names),
             request_id=request_id,
             deadline=self.clock() + seconds,
             traceparent=traceparent,

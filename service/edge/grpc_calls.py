@@ -56,11 +56,12 @@ class Rpc(Generic[Request]):
 
 
 class GrpcCalls:
-    """Wraps method bodies for the server."""
+    """Wraps method bodies for the server. `public`: no key is asked for (the catalogue)."""
 
-    def __init__(self, calls: Calls, admission: Admission) -> None:
+    def __init__(self, calls: Calls, admission: Admission, *, public: bool = False) -> None:
         self._calls = calls
         self._admission = admission
+        self._public = public
         self._log = structlog.get_logger().bind()
 
     def unary(
@@ -134,6 +135,7 @@ class GrpcCalls:
             "grpc",
             remaining=transport.time_remaining(),
             certificate_names=_certificate_names(transport),
+            public=self._public,
         )
 
     def _finish(self, method: str, outcome: str, request_id: str, started: float | None) -> None:

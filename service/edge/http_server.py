@@ -24,6 +24,7 @@ class HttpServer:
 
     def __init__(self, app: web.Application, options: HttpOptions) -> None:
         self._options = options
+        app.on_response_prepare.append(_name_server)
         # Without handler_cancellation aiohttp lets a handler run on after its client left.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         self._site: web.TCPSite | None = None
@@ -56,6 +57,10 @@ class HttpServer:
     async def stop(self) -> None:
         """Ends every connection."""
         await self._runner.cleanup()
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["server"] = "eurouter"
 
 
 def admin_app(ready: Callable[[], str | None], metrics: Callable[[], bytes]) -> web.Application:

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from adapters.documents.describe import default_of, models_in, title, value_of
+from adapters.documents.problems import inner_model
 from service.settings.changes import is_live
 from service.settings.model import Settings
 
@@ -63,21 +64,12 @@ def _table(model: type[BaseModel], known_live: dict[int, bool], *, inherited: bo
     yield "|---|---|---|---|---|"
     for name, field in model.model_fields.items():
         live = inherited or is_live(field.json_schema_extra)
-        inner = next(iter(models_in_field(field.annotation)), None)
+        inner = inner_model(field.annotation)
         if inner is not None:
             known_live.setdefault(id(inner), live)
         mark = "see there" if inner is not None and not live else "yes" if live else ""
         cells = (f"`{name}`", value_of(field), default_of(field), mark, field.description or "")
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def models_in_field(annotation: object) -> Iterator[type[BaseModel]]:
-    """The model inside a field's annotation, if any."""
-    from adapters.documents.problems import inner_model
-
-    found = inner_model(annotation)
-    if found is not None:
-        yield found
 
 
 if __name__ == "__main__":

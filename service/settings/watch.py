@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -40,16 +40,22 @@ class SettingsWatcher:
         *,
         report: Report = _ignore,
         on_change: Callable[[Settings], None] = lambda _settings: None,
+        check: Callable[[Settings], Iterable[str]] = lambda _settings: (),
     ) -> None:
-        """`settings` are those that were loaded from `path` and `env`. `on_change` gets every new one."""
+        """`settings` are those that were loaded from `path` and `env`. `on_change` gets every new one.
+
+        `check` names what else makes settings unusable, such as a secret that is not there.
+        """
         self.current = settings
         self._started_with = settings
         self._path = path
         self._env = dict(env)
         self._report = report
         self._on_change = on_change
+        self._check = check
         self._reported_missing = False
-        self._file = WatchedFile(path) if path is not None else None
+        # Not known: the file may have changed since `settings` were loaded.
+        self._file = WatchedFile(path, known=False) if path is not None else None
 
     def poll(self) -> bool:
         """Looks once; True when there are new settings."""
@@ -65,9 +71,11 @@ class SettingsWatcher:
         if self._file is None or not self._file.changed():
             return None
         try:
-            return Settings.load(self._path, self._env)
+            fresh = Settings.load(self._path, self._env)
         except SettingsError as error:
             return error
+        found = list(self._check(fresh))
+        return SettingsError(found) if found else fresh
 
     def _accept(self, fresh: Settings | SettingsError | None) -> bool:
         if fresh is None:
@@ -76,10 +84,10 @@ class SettingsWatcher:
         if isinstance(fresh, SettingsError):
             self._report(REJECTED, {"path": str(self._path), "problems": list(fresh.lines)})
             return False
+        if fresh == self.current:
+            return False
         applied, _ = changes(self.current, fresh)
         _, waiting = changes(self._started_with, fresh)
-        if not applied and fresh == self.current:
-            return False
         self.current = fresh
         self._on_change(fresh)
         if applied:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -15,8 +16,10 @@ from adapters.catalog.discover import Get
 from adapters.providers.listing import Listing
 from adapters.providers.secrets import Secrets
 from adapters.providers.simulator import Simulator
+from service.bootstrap import Service, Start
 from service.domain.catalog import ProviderStatus, Rule
 from service.domain.fields import Field
+from service.settings import Settings
 
 DIALECTS = {"openai_chat": frozenset(Field)}
 PROVIDER = '  - {slug: own, dialect: openai_chat, base_url: "http://127.0.0.1:1/v1"}\n'
@@ -25,6 +28,10 @@ PROVIDER = '  - {slug: own, dialect: openai_chat, base_url: "http://127.0.0.1:1/
 def catalogue(*models: str) -> str:
     listed = "".join(f"  - {{id: {name}, endpoints: [{{provider: own}}]}}\n" for name in models)
     return f"providers:\n{PROVIDER}models:\n{listed}"
+
+
+def discovering(slug: str, url: str, *, discover: str = "true") -> str:
+    return f'  - {{slug: {slug}, dialect: openai_chat, base_url: "{url}/v1", discover: {discover}}}\n'
 
 
 class Reports:
@@ -175,9 +182,7 @@ async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
 ) -> None:
     path = tmp_path / "catalogue.yaml"
     async with Simulator() as simulator:
-        path.write_text(
-            f'providers:\n  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
-        )
+        path.write_text("providers:\n" + discovering("sim", simulator.url))
         source = opened(path, reports)
         assert not source.current().models
         async with running(source, Listing(Secrets({}), "test")):
@@ -205,11 +210,8 @@ async def test_one_server_that_answers_nonsense_does_not_hide_the_others(tmp_pat
         port = runner.addresses[0][1]
         path = tmp_path / "catalogue.yaml"
         async with Simulator() as simulator:
-            path.write_text(
-                "providers:\n"
-                f'  - {{slug: bad, dialect: openai_chat, base_url: "http://127.0.0.1:{port}/v1", discover: true}}\n'
-                f'  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
-            )
+            rows = discovering("bad", f"http://127.0.0.1:{port}") + discovering("sim", simulator.url)
+            path.write_text("providers:\n" + rows)
             source = opened(path, reports)
             await source.discover(Listing(Secrets({}), "test"))
         assert "sim/sim-echo" in source.current().models
@@ -223,12 +225,47 @@ async def test_one_server_that_answers_nonsense_does_not_hide_the_others(tmp_pat
 async def test_a_provider_that_stops_discovering_loses_its_found_models(tmp_path: Path, reports: Reports) -> None:
     path = tmp_path / "catalogue.yaml"
     async with Simulator() as simulator:
-        text = f'providers:\n  - {{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true}}\n'
-        path.write_text(text)
+        path.write_text("providers:\n" + discovering("sim", simulator.url))
         source = opened(path, reports)
         await source.discover(Listing(Secrets({}), "test"))
     assert source.current().models
-    path.write_text(text.replace("discover: true", "discover: false"))
+    path.write_text("providers:\n" + discovering("sim", simulator.url, discover="false"))
     source.poll()
     assert source.poll()
     assert not source.current().models
+
+
+async def test_a_stream_under_way_outlives_a_reload_that_takes_its_model_away(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.yaml"
+    async with Simulator() as simulator, aiohttp.ClientSession() as client:
+        text = (
+            "providers:\n"
+            f"{discovering('sim', simulator.url, discover='false')}"
+            "models:\n  - {id: v/slow, endpoints: [{provider: sim, model: sim-paced-20ms-100}]}\n"
+        )
+        path.write_text(text)
+        async with serving(path) as service:
+            url = f"http://127.0.0.1:{service.process.ports.http}/v1/chat/completions"
+            body = {"model": "v/slow", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+            async with client.post(url, json=body) as answer:
+                assert answer.status == 200
+                await answer.content.readline()
+                path.write_text(text.replace("v/slow", "v/other"))
+                await until(lambda: "v/other" in service.catalog.current().models)
+                assert not answer.content.at_eof(), "the reload must fall into the stream"
+                rest = (await answer.content.read()).decode()
+            assert rest.endswith("data: [DONE]\n\n")
+            assert '"error"' not in rest
+            async with client.post(url, json=body) as answer:
+                assert answer.status == 404
+
+
+@asynccontextmanager
+async def serving(catalogue_path: Path) -> AsyncIterator[Service]:
+    env = {"EUROUTER_GRPC__PORT": "0", "EUROUTER_HTTP__PORT": "0", "EUROUTER_ADMIN__PORT": "0"}
+    service = Service(Settings.load(None, env), Start(env=env, catalog=catalogue_path, drain_pause=False))
+    await service.process.start()
+    try:
+        yield service
+    finally:
+        await service.process.stop()

@@ -1,15 +1,15 @@
-"""The example clients of docs/clients: built by their pages' commands without a network, run against a server.
+"""The example clients of docs/clients: built by their pages' commands without a network, run against servers.
 
-`served` is what the clients talk to. It is a server of this module that keeps to the documented answers; to run
-the clients against the service itself, let that one fixture start it with the simulator as its provider and give
-its address, a key, a model and what that model answers. The tests that take `fake` need what only a fake can do.
+`served` is the service itself with the simulator as its provider. The tests that take `fake` need what only a fake
+can do: break a promise, or tell what came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,9 @@ from google.rpc.status_pb2 import Status
 
 from tests.clients.build import Client, build
 from tests.clients.prepare import LANGUAGES, Language
+from tests.support.client_service import MODEL, PROVIDER, RunningService, running_service
+from tests.support.name_server import name_server
+from tests.support.parts import require
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("toolchains")]
 
@@ -42,17 +45,6 @@ SLUGS = [language.slug for language in LANGUAGES]
 
 Context = grpc.aio.ServicerContext[CreateChatCompletionRequest, ChatCompletion]
 StreamContext = grpc.aio.ServicerContext[CreateChatCompletionRequest, ChatCompletionChunk]
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What a client is told, and what it must show then."""
-
-    target: str
-    key: str
-    model: str
-    answer: str
-    provider: str
 
 
 @dataclass(slots=True)
@@ -108,11 +100,11 @@ def bad_temperature() -> bytes:
 
 
 @asynccontextmanager
-async def serving(chat: FakeChat) -> AsyncIterator[int]:
-    """Listen on a free port of loopback; yields the port."""
+async def serving(chat: FakeChat, address: str = "127.0.0.1:0") -> AsyncIterator[int]:
+    """Listen on an address of loopback; yields the port."""
     server = grpc.aio.server(options=[("grpc.max_send_message_length", 32 * 1024 * 1024)])
     add_ChatServiceServicer_to_server(chat, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     await server.start()
     try:
         yield port
@@ -131,9 +123,10 @@ async def fake_port(fake: FakeChat) -> AsyncIterator[int]:
         yield port
 
 
-@pytest.fixture
-async def served(fake_port: int) -> Served:
-    return Served(f"127.0.0.1:{fake_port}", KEY, "test/plain", "Hello!", "fake")
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with running_service(tmp_path_factory.mktemp("served")) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
@@ -152,9 +145,11 @@ def client(
     return builds[language.slug]
 
 
-async def run(client: Client, target: str, model: str, key: str = KEY) -> tuple[int, list[str]]:
+async def run(
+    client: Client, target: str, model: str, key: str = KEY, variables: Mapping[str, str] | None = None
+) -> tuple[int, list[str]]:
     """Run a client to its end; returns its exit code and the lines that it printed."""
-    told = {"EUROUTER_TARGET": target, "EUROUTER_KEY": key, "EUROUTER_MODEL": model}
+    told = {"EUROUTER_TARGET": target, "EUROUTER_KEY": key, "EUROUTER_MODEL": model, **(variables or {})}
     process = await asyncio.create_subprocess_exec(
         "bash", "-euc", f"exec {client.command}", cwd=client.folder, env={**client.variables, **told},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -172,17 +167,24 @@ async def run(client: Client, target: str, model: str, key: str = KEY) -> tuple[
     return process.returncode, printed.decode().splitlines()
 
 
-async def test_a_client_shows_an_answer_a_stream_and_what_an_error_says(client: Client, served: Served) -> None:
-    code, lines = await run(client, served.target, served.model, served.key)
+async def test_a_client_shows_an_answer_a_stream_and_what_an_error_says(
+    client: Client, served: RunningService
+) -> None:
+    code, lines = await run(client, served.target, MODEL, served.key)
     assert lines == [
-        f"answer: {served.answer}",
-        f"provider: {served.provider}",
-        f"streamed: {served.answer}",
+        "answer: Say hello.",
+        f"provider: {PROVIDER}",
+        "streamed: Say hello.",
         f"code: {'InvalidArgument' if client.language == 'go' else 'INVALID_ARGUMENT'}",
         "reason: INVALID_REQUEST",
         "field: temperature",
     ]
     assert code == 0
+
+
+async def test_a_client_with_a_wrong_key_ends_with_an_error(client: Client, served: RunningService) -> None:
+    code, lines = await run(client, served.target, MODEL, KEY)
+    assert (code != 0, lines) == (True, [])
 
 
 async def test_every_call_of_a_client_brings_its_key_and_a_deadline_and_is_made_once(
@@ -205,12 +207,23 @@ async def test_a_client_takes_a_cut_stream_for_an_error(client: Client, fake_por
     assert not any(line.startswith("code: ") for line in lines)
 
 
-# The libraries for Go and Java take several addresses from a name server only.
-@pytest.mark.parametrize("client", LANGUAGES[2:], ids=SLUGS[2:], indirect=True)
-async def test_a_client_spreads_its_calls_over_the_addresses_of_its_target(client: Client) -> None:
+async def test_a_client_spreads_its_calls_over_the_addresses_of_a_name(client: Client, tmp_path: Path) -> None:
+    require("client-side balancing", sys.platform == "linux", "needs the second loopback address that Linux has")
     first, second = FakeChat(), FakeChat()
-    async with serving(first) as one, serving(second) as two:
-        code, _ = await run(client, f"ipv4:127.0.0.1:{one},127.0.0.1:{two}", "test/slow")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 eurouter.test\n127.0.0.2 eurouter.test\n")
+    variables = {
+        "GRPC_NODE_USE_ALTERNATIVE_RESOLVER": "true",  # without it grpc-js ignores the name server in a target
+        "JAVA_TOOL_OPTIONS": f"-Djdk.net.hosts.file={hosts}",  # Java can't be told a name server, only names
+    }
+    async with (
+        serving(first) as port,
+        serving(second, f"127.0.0.2:{port}"),
+        name_server("127.0.0.1", "127.0.0.2") as names,
+    ):
+        authority = "" if client.language == "java" else names
+        target = f"dns://{authority}/eurouter.test:{port}"
+        code, _ = await run(client, target, "test/slow", variables=variables)
     assert code == 0
     assert sorted((len(first.keys), len(second.keys))) == [1, 2]
 

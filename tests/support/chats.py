@@ -46,7 +46,7 @@ def read(
     *,
     hints: tuple[str, ...] = (),
     streaming: bool = False,
-    **fields: object,
+    **fields: Any,
 ) -> ChatCall:
     """What the API makes of a request."""
     return to_domain(message or request(**fields), hint_fields=frozenset(hints), streaming=streaming)

@@ -186,6 +186,7 @@ def test_a_mistake_names_the_keys_path_and_the_line() -> None:
         ("{secret: env:PAID_KEY}", "{}", "needs a `secret`"),
         ("https://paid.example/v1/", "paid.example", "base_url: must be an address such as"),
         ("value: [DE]", "value: [Germany]", "regions.value:"),
+        ("value: [DE]", "value: [no]", "regions.value[0]: must be text: put it in quotes (YAML reads yes, no"),
         ("value: [DE]", "value: []", "regions.value: must not be empty"),
         ("2026-01-31", "2026-13-31", "is not valid YAML"),
         ("2026-01-31", "last year", "verified_on: must be a date"),
@@ -200,6 +201,24 @@ def test_a_mistake_names_the_keys_path_and_the_line() -> None:
 def test_each_mistake_says_what_is_wrong(old: str, new: str, said: str) -> None:
     assert old in TWO_PROVIDERS
     assert said in mistakes(TWO_PROVIDERS.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x00",
+        "\ta: 1",
+        "a: " + "[" * 5000,
+        "a: &a [*a]",
+        "a: !!python/name:os.system x",
+        "? [1]\n: 2",
+        "a: 'x",
+        "--- 1\n--- 2",
+    ],
+)
+def test_no_text_at_all_gets_past_the_reader_with_another_error(text: str) -> None:
+    with pytest.raises(DocumentError, match=r"c\.yaml: "):
+        check_document(parse_document(text, "c.yaml"))
 
 
 def test_an_endpoint_at_a_paid_provider_needs_a_price_because_free_ones_come_first() -> None:
@@ -241,6 +260,15 @@ def test_discovered_models_join_those_of_the_file() -> None:
     assert catalog.names["llama3.2:3b"] == "own/llama3.2:3b"
 
 
+def test_a_discovered_endpoint_of_a_listed_model_refuses_what_the_model_refuses() -> None:
+    text = TWO_PROVIDERS.replace("      - provider: own\n", "").replace(
+        "    endpoints:", "    refuses: [seed]\n    endpoints:"
+    )
+    catalog = built(text, discovered={"own": (Discovered("acme/One"),)})
+    assert all(Field.SEED not in e.expressible for e in catalog.models["acme/One"].endpoints)
+    assert len(catalog.models["acme/One"].endpoints) == 2
+
+
 def test_a_model_listed_in_the_file_is_not_doubled_by_discovery() -> None:
     catalog = built(TWO_PROVIDERS, discovered={"own": (Discovered("acme/one"),)})
     assert len(catalog.models["acme/One"].endpoints) == 2
@@ -264,7 +292,8 @@ def test_an_answer_of_models_is_read_as_far_as_it_is_understood() -> None:
         ]
     }
     assert models_in(answer) == (Discovered("a/b", 100), Discovered("c", 7, ("text", "image")))
-    for wrong in ({}, [], None, {"data": {}}):
+    nonsense: tuple[object, ...] = ({}, [], None, {"data": {}})
+    for wrong in nonsense:
         with pytest.raises(ValueError, match="models"):
             models_in(wrong)
 

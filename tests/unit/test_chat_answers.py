@@ -118,7 +118,7 @@ def _without_empty(answer: pb.ChatCompletion) -> pb.ChatCompletion:
     for choice in answer.choices:
         for name in ("reasoning", "content", "refusal"):
             if not getattr(choice.message, name):
-                choice.message.ClearField(name)  # type: ignore[arg-type]
+                choice.message.ClearField(name)
         if not (choice.logprobs.content or choice.logprobs.refusal):
             choice.ClearField("logprobs")
     return answer
@@ -166,7 +166,7 @@ def test_a_text_stream_is_one_chunk_for_each_batch() -> None:
     first = out.write([TextDelta("Hel"), TextDelta("lo")])
     second = out.write([TextDelta(" you")])
     last = out.write([STOP])
-    head = {
+    head: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
         "created": 1700000000,
@@ -194,7 +194,7 @@ def test_a_chunk_once_given_is_never_changed_by_a_later_one() -> None:
 
 
 def test_the_usage_is_held_back_unless_it_was_asked_for() -> None:
-    events = [START, TextDelta("a"), STOP, Usage(3, 4, 7, cached_tokens=0)]
+    events: list[Event] = [START, TextDelta("a"), STOP, Usage(3, 4, 7, cached_tokens=0)]
     for asked in (False, True):
         out = writer(include_usage=asked)
         assert not any(chunk.HasField("usage") for chunk in out.write(events))
@@ -244,7 +244,12 @@ def test_a_call_and_its_arguments_share_a_fragment_in_one_batch_and_continue_in_
 
 
 def test_a_caller_who_speaks_of_functions_is_answered_with_a_function_call() -> None:
-    events = [START, ToolCallStart(0, "id", "f"), ToolCallDelta(0, "{}"), Finish(FinishReason.TOOL_CALLS)]
+    events: list[Event] = [
+        START,
+        ToolCallStart(0, "id", "f"),
+        ToolCallDelta(0, "{}"),
+        Finish(FinishReason.TOOL_CALLS),
+    ]
     answer = whole(*events, functions_style=True)
     message = answer.choices[0].message
     assert (message.function_call.name, message.function_call.arguments) == ("f", "{}")
@@ -254,7 +259,11 @@ def test_a_caller_who_speaks_of_functions_is_answered_with_a_function_call() -> 
 
 
 def test_sealed_reasoning_comes_with_what_has_to_come_back_and_plain_reasoning_alone() -> None:
-    sealed = [ReasoningDelta("so"), ReasoningDelta(" so"), ReasoningSeal("anthropic", signature="sig")]
+    sealed: list[Event] = [
+        ReasoningDelta("so"),
+        ReasoningDelta(" so"),
+        ReasoningSeal("anthropic", signature="sig"),
+    ]
     hidden = ReasoningSeal("anthropic", encrypted="xyz", id="r-1")
     message = whole(START, *sealed, hidden, ReasoningDelta("plain"), TextDelta("a")).choices[0].message
     assert message.reasoning == "so soplain"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from eurouter.v1 import chat_pb2 as pb
@@ -80,7 +80,7 @@ def said(*parts: object) -> list[dict[str, object]]:
 def test_a_value_against_a_rule_is_named_with_what_to_do(
     field: str, value: object, path: str | None, sentence: str
 ) -> None:
-    found = complaints(**{field: value})
+    found = complaints(request(**{field: value}))
     assert len(found) == 1
     if path is not None:
         assert set(found) == {path}
@@ -131,7 +131,7 @@ def test_a_request_needs_a_model_or_something_that_names_one() -> None:
         ("rule_name", "r"),
         ("rule_id", "1" * 8 + "-1111-4111-8111-" + "1" * 12),
     ):
-        assert read(**{"model": None, field: value}).model is None
+        assert read(request(**{"model": None, field: value})).model is None
 
 
 def test_max_completion_tokens_wins_over_max_tokens_and_both_are_checked() -> None:
@@ -358,7 +358,7 @@ def test_what_names_state_at_a_provider_is_refused_with_the_reason() -> None:
     spoken = [USER, {"role": "assistant", "audio": {"id": "audio-1"}}]
     assert refused(messages=spoken).reason is Reason.FOREIGN_STATE
     voice = {"audio": {"voice": {"id": "voice-1"}, "format": "wav"}, "modalities": ["audio"]}
-    assert refused(**voice).reason is Reason.FOREIGN_STATE
+    assert refused(request(**voice)).reason is Reason.FOREIGN_STATE
     assert refused(messages=spoken, temperature=9).reason is Reason.INVALID_REQUEST
 
 
@@ -390,14 +390,18 @@ def test_texts_that_should_hold_json_are_checked_when_they_come_over_grpc() -> N
 
 
 def test_what_json_can_not_leave_open_is_refused_when_it_comes_over_grpc() -> None:
+    said_a = content_pb2.ContentPart(text="a")
     message = pb.CreateChatCompletionRequest(
         model="m",
-        messages=[pb.ChatMessage(content=[{"text": "a"}]), pb.ChatMessage(role=pb.CHAT_ROLE_USER, content=[{}])],
+        messages=[
+            pb.ChatMessage(content=[said_a]),
+            pb.ChatMessage(role=pb.CHAT_ROLE_USER, content=[content_pb2.ContentPart()]),
+        ],
         tools=[tools_pb2.Tool()],
         tool_choice=tools_pb2.ToolChoice(),
         response_format=pb.ResponseFormat(),
     )
-    message.messages.add(role=77, content=[{"text": "a"}])  # type: ignore[arg-type]
+    message.messages.add(role=77, content=[said_a])
     message.provider.data_collection = 77  # type: ignore[assignment]
     assert set(complaints(message)) == {
         "messages[0].role",
@@ -434,7 +438,7 @@ def _messages(message: type[Message], depth: int = 4) -> st.SearchStrategy[Messa
 
 
 def _fill(draw: st.DrawFn, message: Message, depth: int) -> None:
-    known = list(message.DESCRIPTOR.fields)
+    known = cast("list[FieldDescriptor]", list(message.DESCRIPTOR.fields))
     if not known:
         return
     chosen = st.lists(st.sampled_from(known), max_size=4, unique_by=lambda field: field.name)

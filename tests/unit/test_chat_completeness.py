@@ -115,7 +115,7 @@ def test_a_field_that_nobody_named_is_kept_and_is_a_hint_only_when_settings_say_
     ],
 )
 def test_what_every_endpoint_does_unasked_is_passed_on_and_rules_no_endpoint_out(name: str, value: object) -> None:
-    call = read(**{name: value})
+    call = read(request(**{name: value}))
     assert call.generation != read().generation
     assert not call.needs.fields
 

@@ -1,4 +1,4 @@
-"""The chat handler over the real router: answers, streams, the commit point, cancellation. Upstreams are scripted."""
+"""The chat handler over the real router: answers, streams, the commit point, cancellation. Scripted upstreams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapters.health import OutcomeHealth
 from service.api.chat.handler import ChatHandler, ChatSettings, ChatStream
 from service.domain.catalog import Catalog
 from service.domain.errors import Reason, ServiceError
-from service.domain.events import Finish, FinishReason, ReasoningDelta, Start, TextDelta, Usage
+from service.domain.events import Event, Finish, FinishReason, ReasoningDelta, Start, TextDelta, Usage
 from service.domain.failure import Failure, FailureKind
 from service.domain.preferences import Floor
 from service.router import Router
@@ -279,7 +279,13 @@ async def test_a_stream_costs_one_task() -> None:
 
 
 async def test_deltas_of_one_read_leave_as_one_chunk() -> None:
-    batch = [Start("id", "m"), ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("a"), TextDelta("b")]
+    batch: list[Event] = [
+        Start("id", "m"),
+        ReasoningDelta("h"),
+        ReasoningDelta("m"),
+        TextDelta("a"),
+        TextDelta("b"),
+    ]
     world = World(Script((batch, [TextDelta("c"), TextDelta("d")], [Finish(FinishReason.STOP)])))
     chunks = await drain(world.stream())
     deltas = [chunk.choices[0].delta for chunk in chunks]
@@ -287,7 +293,7 @@ async def test_deltas_of_one_read_leave_as_one_chunk() -> None:
 
 
 async def test_an_answer_that_the_contract_has_no_room_for_is_the_providers_fault_and_not_quoted() -> None:
-    events = [Start("id", "m"), TextDelta("secret"), Usage(2**40, 1, 2**40)]
+    events: list[Event] = [Start("id", "m"), TextDelta("secret"), Usage(2**40, 1, 2**40)]
     world = World(Script((events,)))
     with pytest.raises(ServiceError) as caught:
         await world.handler.create(request(), context())

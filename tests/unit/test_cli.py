@@ -1,6 +1,9 @@
 """The command line: what it prints, where, and with which exit code."""
 
 import re
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -131,3 +134,31 @@ def test_an_incomplete_command_line_is_exit_code_2(arguments: list[str], capsys:
         cli.main(arguments, {})
     assert caught.value.code == 2
     assert "usage: eurouter" in capsys.readouterr().err
+
+
+def test_simulate_serves_the_labelled_simulator_until_it_is_told_to_stop() -> None:
+    command = [sys.executable, "-m", "service.cli", "simulate", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            url = line.partition("base URL ")[2].partition(")")[0]
+            with urllib.request.urlopen(f"{url}/models", timeout=10) as answer:
+                assert answer.headers["x-simulator"] == "true"
+        finally:
+            process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
+def test_config_check_says_that_a_server_of_ones_own_is_asked_for_its_models(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(
+        'providers: [{slug: gpu, dialect: openai_chat, base_url: "http://127.0.0.1:1/v1", discover: true}]\n'
+    )
+    assert cli.main(["config", "check"], {"EUROUTER_CATALOG__PATH": str(catalogue)}) == 0
+    printed = capsys.readouterr().out
+    assert "gpu  active" in printed
+    assert "asked for theirs once it serves" in printed
+    assert "no provider can be used" not in printed

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from adapters.documents.watch import WatchedFile
+from adapters.providers.secrets import Secrets
 from service.domain.preferences import Floor, Preferences
 from service.settings import Settings, SettingsError, SettingsWatcher
 from service.settings import document as settings_page
 from service.settings.changes import changes
+from service.settings.show import problems
 
 KEY = "{id: 0aB1cD2eF3gH, hash: " + "a" * 64 + ", owner: team}"
 
@@ -256,6 +258,29 @@ def test_a_bad_edit_keeps_the_old_settings_and_says_why(tmp_path: Path) -> None:
     ((event, values),) = heard.events
     assert event == "settings_rejected"
     assert "hint_fields: must be a list" in str(values["problems"])
+
+
+def test_an_edit_between_loading_and_watching_is_not_missed(tmp_path: Path) -> None:
+    path, heard = written(tmp_path, "hint_fields: [a]\n"), Heard()
+    settings = Settings.load(path, {})
+    path.write_text("hint_fields: [b]\n")
+    watcher = SettingsWatcher(path, {}, settings, report=heard.report)
+    assert watcher.poll()
+    assert watcher.current.hint_fields == ("b",)
+
+
+def test_a_reload_whose_secret_is_missing_is_refused_like_a_bad_edit(tmp_path: Path) -> None:
+    path, heard = written(tmp_path, f"key_pepper: env:P\nkeys: [{KEY}]\n"), Heard()
+    settings = Settings.load(path, {})
+
+    def check(fresh: Settings) -> list[str]:
+        return list(problems(fresh, Secrets({"P": "x" * 32}).resolve))
+
+    watcher = SettingsWatcher(path, {}, settings, report=heard.report, check=check)
+    path.write_text(f"key_pepper: env:Q\nkeys: [{KEY}]\n")
+    assert not any(watcher.poll() for _ in range(3))
+    assert watcher.current.key_pepper == "env:P"
+    assert "env:Q: the environment variable is not set" in str(heard.events)
 
 
 def test_a_reload_can_not_open_the_doors_by_taking_the_keys_away(tmp_path: Path) -> None:
