@@ -71,7 +71,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NO_ENDPOINT_ALLOWED: _ErrorReason.ValueType  # 23
     """Filters or the operator's policy leave no endpoint. FAILED_PRECONDITION, 503."""
     ERROR_REASON_NO_ENDPOINT_AVAILABLE: _ErrorReason.ValueType  # 24
-    """Endpoints that are allowed are cooling down or not configured now. UNAVAILABLE, 503."""
+    """Every endpoint that is allowed is cooling down after failures. UNAVAILABLE, 503."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 25
     """The caller's deadline passed. DEADLINE_EXCEEDED, 504."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 26
@@ -136,7 +136,7 @@ ERROR_REASON_PROVIDER_BROKEN_ANSWER: ErrorReason.ValueType  # 22
 ERROR_REASON_NO_ENDPOINT_ALLOWED: ErrorReason.ValueType  # 23
 """Filters or the operator's policy leave no endpoint. FAILED_PRECONDITION, 503."""
 ERROR_REASON_NO_ENDPOINT_AVAILABLE: ErrorReason.ValueType  # 24
-"""Endpoints that are allowed are cooling down or not configured now. UNAVAILABLE, 503."""
+"""Every endpoint that is allowed is cooling down after failures. UNAVAILABLE, 503."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 25
 """The caller's deadline passed. DEADLINE_EXCEEDED, 504."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 26
