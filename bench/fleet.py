@@ -52,7 +52,8 @@ class Running:
     ) -> None:
         self.name = name
         self._output = folder / f"{name}.log"
-        environment = os.environ | more.pop("environment", {})
+        # The service reads its settings from EUROUTER_*: what is set on this machine is no part of the bench.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("EUROUTER_")}
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,

@@ -19,6 +19,7 @@ from service.domain.failure import Failure, FailureKind, UpstreamError
 
 _ZLIB_WINDOW: Final[dict[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _INFLATE_STEP: Final = 1 << 20
+_STALL: Final = 0.02
 
 
 def raw_response(response: httpx.Response) -> aiohttp.ClientResponse:
@@ -167,7 +168,7 @@ class Exchange:
         try:
             data = await self._content.readany()
         except CLIENT_ERRORS as exc:
-            failure = self._failure or failure_of(exc, self._bounds, answering=True)
+            failure = self._why(exc)
         finally:
             self._waiting_since = 0.0
         if failure is not None:
@@ -176,6 +177,10 @@ class Exchange:
         if self._limit == "first_byte":
             self._began()
         return data
+
+    def _why(self, exc: BaseException) -> Failure:
+        # The timer ends a read by an exception, too, and knows what ran out.
+        return self._failure or failure_of(exc, self._bounds, answering=True)
 
     def _fail(self, failure: Failure) -> NoReturn:
         self._failure = failure
@@ -200,12 +205,15 @@ class Exchange:
     def _arm(self, now: float) -> None:
         seconds: float = getattr(self._bounds.timeouts, self._limit)
         due = min(self._bounds.due, (self._waiting_since or now) + seconds)
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer = self._loop.call_at(due, self._tick, due)
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
         self._timer = None
         # libuv's clock has milliseconds: a timer may run up to one before its time.
         now = self._loop.time() + 0.001
+        if self._waiting_since and now - due > _STALL:
+            # The loop stood still, not the provider: what it sent meanwhile is not read yet.
+            self._waiting_since += now - due
         if now >= self._bounds.due:
             self._expire(self._bounds.due_to)
         elif self._waiting_since and now >= self._waiting_since + getattr(self._bounds.timeouts, self._limit):

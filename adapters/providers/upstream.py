@@ -29,7 +29,10 @@ _MOST_URLS: Final = 4096
 _STREAMS: Final = frozenset(
     {"text/event-stream", "application/vnd.amazon.eventstream", "application/octet-stream", ""}
 )
-"""Content types that are decoded as a stream; any other is an error, or a whole answer from someone who can't."""
+"""Content types that are decoded as a stream at once. Behind any other the first bytes decide: an error, a whole
+answer from someone who can't stream, or events under a wrong name, which OpenAI's own clients don't look at."""
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST_FIELD: Final = max(map(len, _FIELDS))
 
 
 class HttpUpstream:
@@ -78,12 +81,18 @@ class HttpUpstream:
         dialect = self._dialects[endpoint.provider.dialect]
         request = dialect.build(generation, endpoint, stream=True)
         exchange = await self._send(dialect, endpoint.provider, request, context)
+        decoder = dialect.decoder()
         if exchange.media_type in _STREAMS:
-            return HttpEventSource(exchange, dialect.decoder())
+            return HttpEventSource(exchange, decoder)
         try:
-            events = dialect.read(await exchange.read_all(self._settings.max_answer_bytes))
-        finally:
+            opening = await _opening(exchange)
+            if opening.startswith(_FIELDS):
+                return HttpEventSource(exchange, decoder, decoder.feed(opening))
+            events = dialect.read(opening + await exchange.read_all(self._settings.max_answer_bytes))
+        except BaseException:
             exchange.close()
+            raise
+        exchange.close()
         return HttpEventSource(exchange, None, events)
 
     async def aclose(self) -> None:
@@ -209,6 +218,14 @@ class HttpEventSource:
     def _end(self) -> None:
         self._decoder = None
         self._exchange.close()
+
+
+async def _opening(exchange: Exchange) -> bytes:
+    """As much of the body as tells whether it is an event stream; it may be less, or empty, at the body's end."""
+    opening = b""
+    while len(opening) < _LONGEST_FIELD and (data := await exchange.read()):
+        opening += data
+    return opening
 
 
 def _last_events(decoder: Decoder, lost: Failure | None) -> Sequence[Event]:

@@ -33,8 +33,9 @@ def status_code(error: ServiceError) -> grpc.StatusCode:
 
 def status_message(error: ServiceError) -> str:
     """The message, cut to what fits into trailers."""
-    message = error.message
-    if 3 * len(message.encode(errors="replace")) <= _MAX_MESSAGE:
+    data = error.message.encode(errors="replace")
+    message = data.decode()
+    if 3 * len(data) <= _MAX_MESSAGE:
         return message
     room = _MAX_MESSAGE - _percent_encoded("…")
     for at, character in enumerate(message):
@@ -47,7 +48,7 @@ def status_message(error: ServiceError) -> str:
 def _percent_encoded(character: str) -> int:
     """Bytes of a character in the trailer grpc-message."""
     plain = " " <= character <= "~" and character != "%"
-    return 1 if plain else 3 * len(character.encode(errors="replace"))
+    return 1 if plain else 3 * len(character.encode())
 
 
 def trailers(error: ServiceError, request_id: str) -> tuple[tuple[str, str | bytes], ...]:

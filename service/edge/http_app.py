@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from aiohttp import web
 from eurouter.v1 import catalog_pb2
+from multidict import MultiMapping
 
 from service import wire
 from service.api.catalog import CatalogHandler
 from service.domain.errors import Reason, ServiceError, invalid
 from service.edge import http_errors
 from service.edge.calls import REQUEST_ID, request_id_of
-from service.edge.http_calls import HttpCalls
+from service.edge.http_calls import HttpCall, HttpCalls
 from service.edge.http_chat import HttpChat
 
 PREFIXES: Final = ("/api/v1", "/v1")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_MAX_PAGE: Final = 1000
+_HOST: Final = re.compile(r"[A-Za-z0-9.\-:\[\]]+")
 
 NOT_OFFERED: Final[dict[str, str]] = {
     "embeddings": "Embeddings",
@@ -57,58 +62,80 @@ class HttpApp:
         """The aiohttp application. Bodies above `max_body_bytes` get 413."""
         app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
         chat = self.wrap.route("chat/completions", self.chat.create)
+        models = self._public("models", self._models)
+        model = self._public("models/{id}", self._model)
+        providers = self._public("providers", self._providers)
         for prefix in PREFIXES:
             app.router.add_post(f"{prefix}/chat/completions", chat)
-            app.router.add_get(f"{prefix}/models", self._public(self._models))
-            app.router.add_get(f"{prefix}/models/{{id:.+}}", self._public(self._model))
-            app.router.add_get(f"{prefix}/providers", self._public(self._providers))
+            app.router.add_get(f"{prefix}/models", models)
+            app.router.add_get(f"{prefix}/models/{{id:.+}}", model)
+            app.router.add_get(f"{prefix}/providers", providers)
         return app
 
-    def _public(self, body: Callable[[web.Request], object]) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            request_id = request_id_of(request.headers)
-            try:
-                shown = body(request)
-            except ServiceError as error:
-                return http_errors.answer(error, request_id, request.path)
-            return web.Response(
-                body=orjson.dumps(shown), content_type="application/json", headers={REQUEST_ID: request_id}
-            )
+    def _public(self, name: str, show: Callable[[web.Request], object]) -> Handler:
+        async def body(http: HttpCall) -> web.StreamResponse:
+            shown = orjson.dumps(show(http.request))
+            headers = {REQUEST_ID: http.call.request_id}
+            return web.Response(body=shown, content_type="application/json", headers=headers)
 
-        return handle
+        return self.wrap.route(name, body, public=True)
 
     def _models(self, request: web.Request) -> object:
         query = request.query
-        page = self.catalog.list_models(
-            catalog_pb2.ListModelsRequest(
-                category=query.get("category"),
-                provider=query.get("provider"),
-                supported_parameters=[p for p in query.get("supported_parameters", "").split(",") if p],
-                page_size=_page_size(query.get("page_size")),
-                page_token=query.get("page_token", ""),
-            )
+        asked = catalog_pb2.ListModelsRequest(
+            category=_text(query, "category"),
+            provider=_text(query, "provider"),
+            supported_parameters=_names(query, "supported_parameters"),
+            page_size=_page_size(query.get("page_size")),
+            page_token=_text(query, "page_token"),
         )
+        page = self.catalog.list_models(asked)
+        data = [wire.render(model) for model in page.models]
+        if "page_size" not in query:
+            # OpenAI's clients know no pages.
+            while page.next_page_token:
+                asked.page_token = page.next_page_token
+                page = self.catalog.list_models(asked)
+                data += [wire.render(model) for model in page.models]
         # OpenAI's list shape: its clients read `data`.
-        shown: dict[str, object] = {"object": "list", "data": [wire.render(model) for model in page.models]}
+        shown: dict[str, object] = {"object": "list", "data": data}
         if page.next_page_token:
             shown["next_page_token"] = page.next_page_token
         return shown
 
     def _model(self, request: web.Request) -> object:
-        return wire.render(self.catalog.get_model(catalog_pb2.GetModelRequest(id=request.match_info["id"])))
+        model_id = _encodable("id", request.match_info["id"])
+        return wire.render(self.catalog.get_model(catalog_pb2.GetModelRequest(id=model_id)))
 
     def _providers(self, _request: web.Request) -> object:
         found = self.catalog.list_providers(catalog_pb2.ListProvidersRequest())
         return {"object": "list", "data": [wire.render(provider) for provider in found.providers]}
 
 
+def _text(query: Mapping[str, str], name: str) -> str:
+    return _encodable(name, query.get(name, ""))
+
+
+def _names(query: MultiMapping[str], name: str) -> list[str]:
+    """The values of a parameter that may be repeated, each with one name or several between commas."""
+    given = ",".join(query.getall(name, ())).split(",")
+    return [_encodable(name, each.strip()) for each in given if each.strip()]
+
+
+def _encodable(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(name, "must be UTF-8, percent-encoded") from None
+    return text
+
+
 def _page_size(given: str | None) -> int:
     if given is None:
-        return 1000
-    try:
-        return int(given)
-    except ValueError:
-        raise invalid("page_size", f"must be a number from 1 to 1000; got {given[:20]!r}") from None
+        return _MAX_PAGE
+    if not re.fullmatch("[0-9]{1,4}", given) or not 1 <= int(given) <= _MAX_PAGE:
+        raise invalid("page_size", f"must be a number from 1 to {_MAX_PAGE}; got {given[:20]!r}")
+    return int(given)
 
 
 @web.middleware
@@ -121,14 +148,16 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.method} is not possible here: use {allowed}"
-        shown = _answer(request, ServiceError(Reason.ROUTE_NOT_FOUND, message))
+        shown = _answer(request, ServiceError(Reason.ROUTE_NOT_FOUND, message, code="method_not_supported"))
         shown.set_status(405)
         shown.headers["allow"] = allowed
         return shown
 
 
 def _unknown_path(request: web.Request) -> ServiceError:
-    base = f"{request.scheme}://{request.host}/v1"
+    # What isn't a host is not shown: it may be any bytes.
+    host = request.host if _HOST.fullmatch(request.host) else "HOST"
+    base = f"{request.scheme}://{host}/v1"
     path = request.path.strip("/")
     for prefix in PREFIXES:
         inner = path.removeprefix(prefix.strip("/")).strip("/")

@@ -1,13 +1,19 @@
-"""Runs one HTTP call: context, admission, errors to answers, a log line and a measurement. Knows no route."""
+"""Runs one HTTP call: context, admission, time limit, errors to answers, a log line and a measurement.
+
+Knows no route.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
+import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
@@ -15,77 +21,113 @@ from service.edge import crash, http_errors, log_events
 from service.edge.admission import Admission
 from service.edge.calls import Calls, request_id_of
 
-
-class StreamFailedError(Exception):
-    """A call failed after its headers went out: `error` was already told in the stream."""
-
-    def __init__(self, error: ServiceError) -> None:
-        super().__init__(error.reason.value)
-        self.error = error
+# The router ends a call at its deadline by itself; what is left for here is a client that sends or reads nothing.
+_GRACE_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpCall:
-    """What a route's body gets: the request and the call's context."""
+    """What a route's body gets: the request and the call's context.
+
+    A body that streams sets `stream` once the headers are out: from then on errors are told in the stream.
+    """
 
     request: web.Request
     call: CallContext
+    stream: web.StreamResponse | None = None
+
+    async def read(self) -> bytes:
+        """The request's body, decompressed.
+
+        Raises:
+            ServiceError: BODY_TOO_LARGE, or MALFORMED_BODY when it is not what its headers announce.
+        """
+        try:
+            return await self.request.read()
+        except web.HTTPRequestEntityTooLarge:
+            limit = self.request._client_max_size  # noqa: SLF001  aiohttp names the limit nowhere else
+            raise ServiceError(
+                Reason.BODY_TOO_LARGE,
+                f"the body is larger than {limit} bytes: send less or raise http.max_body_bytes",
+            ) from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise ServiceError(
+                Reason.MALFORMED_BODY,
+                "the body can't be read: it must be as its content-encoding and transfer-encoding say",
+            ) from None
 
 
 Body = Callable[[HttpCall], Awaitable[web.StreamResponse]]
 
 
 class HttpCalls:
-    """Wraps route bodies. With `needs_key` false (the catalogue) no key is asked for."""
+    """Wraps route bodies."""
 
     def __init__(self, calls: Calls, admission: Admission) -> None:
         self._calls = calls
         self._admission = admission
         self._log = structlog.get_logger().bind()
 
-    def route(self, method: str, body: Body) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """A handler for a route; `method` names it in logs and metrics."""
+    def route(
+        self, method: str, body: Body, *, public: bool = False
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """A handler for a route; `method` names it in logs and metrics. `public`: no key is asked for."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._run(method, body, request)
+            return await self._run(method, body, request, public=public)
 
         return handle
 
-    async def _run(self, method: str, body: Body, request: web.Request) -> web.StreamResponse:
+    async def _run(self, method: str, body: Body, request: web.Request, *, public: bool) -> web.StreamResponse:
         request_id = request_id_of(request.headers)
         outcome = "ok"
         started: float | None = None
+        http: HttpCall | None = None
         try:
-            started = self._admission.enter()
-            call = self._calls.context(
-                request.headers, request_id, "http", certificate_names=_certificate_names(request)
-            )
-            return await body(HttpCall(request, call))
-        except ServiceError as error:
-            outcome = error.reason.value
-            failure = error
-        except StreamFailedError as error:
-            outcome = error.error.reason.value
+            try:
+                started = self._admission.enter()
+                names = _certificate_names(request)
+                call = self._calls.context(
+                    request.headers, request_id, "http", certificate_names=names, public=public
+                )
+                http = HttpCall(request, call)
+                return await self._in_time(body, http)
+            except ConnectionError:
+                raise
+            except Exception as error:  # noqa: BLE001  the last line before aiohttp would answer with a text page
+                failure = self._failure(error, method, request_id)
+            outcome = failure.reason.value
+            if http is not None and http.stream is not None:
+                return await _tell(http.stream, failure, request_id, request.path)
+            return http_errors.answer(failure, request_id, request.path)
+        except (asyncio.CancelledError, ConnectionError):
+            if outcome == "ok":
+                outcome = Reason.CANCELLED.value
             raise
-        except web.HTTPRequestEntityTooLarge:
-            outcome = Reason.BODY_TOO_LARGE.value
-            limit = request._client_max_size  # noqa: SLF001  aiohttp names the limit nowhere else
-            failure = ServiceError(
-                Reason.BODY_TOO_LARGE,
-                f"the body is larger than {limit} bytes: send less or raise http.max_body_bytes",
-            )
-        except (asyncio.CancelledError, ConnectionResetError):
-            outcome = Reason.CANCELLED.value
-            raise
-        except Exception as error:  # noqa: BLE001  the last line before aiohttp would answer with a text page
-            outcome = Reason.INTERNAL.value
-            failure = ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")
-            self._log.error(
-                log_events.REQUEST_CRASHED, method=method, request_id=request_id, **crash.describe(error)
-            )
         finally:
             self._finish(method, outcome, request_id, started)
-        return http_errors.answer(failure, request_id, request.path)
+
+    async def _in_time(self, body: Body, http: HttpCall) -> web.StreamResponse:
+        left = max(0.0, http.call.deadline - self._calls.clock())
+        try:
+            async with asyncio.timeout(left + _GRACE_SECONDS) as limit:
+                return await body(http)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            transport = http.request.transport
+            if http.stream is not None and transport is not None:
+                # Its buffers are full: it would not read the error either.
+                transport.abort()
+            raise ServiceError(
+                Reason.DEADLINE_EXCEEDED, "the call's deadline passed while the client was waited for"
+            ) from None
+
+    def _failure(self, error: Exception, method: str, request_id: str) -> ServiceError:
+        if isinstance(error, ServiceError):
+            return error
+        self._log.error(log_events.REQUEST_CRASHED, method=method, request_id=request_id, **crash.describe(error))
+        return ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")
 
     def _finish(self, method: str, outcome: str, request_id: str, started: float | None) -> None:
         if started is None:
@@ -93,6 +135,16 @@ class HttpCalls:
         seconds = self._admission.leave("http", method, outcome, started)
         ms = round(seconds * 1000, 2)
         self._log.info(log_events.REQUEST_FINISHED, method=method, outcome=outcome, request_id=request_id, ms=ms)
+
+
+async def _tell(
+    stream: web.StreamResponse, failure: ServiceError, request_id: str, path: str
+) -> web.StreamResponse:
+    """The headers are gone: clients read the error from the stream, which then ends without [DONE]."""
+    told = http_errors.body(failure, request_id, path)
+    await stream.write(b"data: " + orjson.dumps(told) + b"\n\n")
+    await stream.write_eof()
+    return stream
 
 
 def _certificate_names(request: web.Request) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from service import wire
 from service.api.chat.handler import ChatHandler, ChatStream
 from service.domain.errors import ServiceError, Violation
 from service.domain.routing import Decision
-from service.edge import http_errors
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
-from service.edge.http_calls import HttpCall, StreamFailedError
+from service.edge.http_calls import HttpCall
 
 _DONE: Final = b"data: [DONE]\n\n"
 
@@ -35,7 +34,7 @@ class HttpChat:
     async def create(self, http: HttpCall) -> web.StreamResponse:
         """Answers one request, streamed when its `stream` is true."""
         ignored: list[str] = []
-        request = self._parse(await http.request.read(), ignored)
+        request = self._parse(await http.read(), ignored)
         if request.stream:
             return await self._stream(http, request, tuple(ignored))
         answer = await self._chat.create(request, http.call)
@@ -61,32 +60,53 @@ class HttpChat:
     ) -> web.StreamResponse:
         chunks = self._chat.stream(request, http.call)
         try:
-            decision = _with_ignored(await chunks.start(), ignored)
-            response = web.StreamResponse(headers=_headers(http, decision))
+            decision = await chunks.start()
+            response = web.StreamResponse(headers=_headers(http, _with_ignored(decision, ignored)))
             response.content_type = "text/event-stream"
             response.headers["cache-control"] = "no-cache"
+            # nginx buffers streams otherwise.
+            response.headers["x-accel-buffering"] = "no"
             await response.prepare(http.request)
+            http.stream = response
             self._heartbeats.add(response)
             try:
-                await self._write(chunks, response)
-            except ServiceError as error:
-                # The headers are gone: clients read the error from the stream, which then ends without [DONE].
-                told = http_errors.body(error, http.call.request_id, http.request.path)
-                await response.write(b"data: " + orjson.dumps(told) + b"\n\n")
-                await response.write_eof()
-                raise StreamFailedError(error) from None
+                await self._write(chunks, response, _chunk_writer(request))
             finally:
+                # Before the end: a comment after it would stand in the connection's next answer.
                 self._heartbeats.remove(response)
+            await response.write_eof(_late(decision, chunks.decision) + _DONE)
             return response
         finally:
             await chunks.aclose()
 
-    async def _write(self, chunks: ChatStream, response: web.StreamResponse) -> None:
+    async def _write(
+        self,
+        chunks: ChatStream,
+        response: web.StreamResponse,
+        render: Callable[[chat_pb2.ChatCompletionChunk], bytes],
+    ) -> None:
         while batch := await chunks.next():
-            await response.write(b"".join(b"data: %b\n\n" % wire.render_bytes(chunk) for chunk in batch))
+            await response.write(b"".join(b"data: %b\n\n" % render(chunk) for chunk in batch))
             self._heartbeats.wrote(response)
-        await response.write(_DONE)
-        await response.write_eof()
+
+
+def _chunk_writer(
+    request: chat_pb2.CreateChatCompletionRequest,
+) -> Callable[[chat_pb2.ChatCompletionChunk], bytes]:
+    return _with_usage if request.stream_options.include_usage else wire.render_bytes
+
+
+def _with_usage(chunk: chat_pb2.ChatCompletionChunk) -> bytes:
+    """As OpenAI writes chunks when usage was asked for: null in all but the last."""
+    shown = wire.render(chunk)
+    shown.setdefault("usage", None)
+    return orjson.dumps(shown)
+
+
+def _late(told: Decision, final: Decision) -> bytes:
+    """Comments with the routing headers that have changed since `told`: there was no output for long."""
+    changed = set(final.headers()) - set(told.headers())
+    return b"".join(f": {name}: {value}\n\n".encode() for name, value in sorted(changed))
 
 
 def _with_ignored(decision: Decision, ignored: list[str] | tuple[str, ...]) -> Decision:

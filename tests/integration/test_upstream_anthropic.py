@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
+from adapters.local_model import LocalModel
 from adapters.providers.anthropic import DIALECT
 from adapters.providers.secrets import Secrets
 from adapters.providers.simulator import (
@@ -153,3 +155,31 @@ async def test_the_key_goes_where_the_row_says(sim: Simulator, up: HttpUpstream)
     assert headers["anthropic-version"] == "2023-06-01"
     assert "x-api-key" in headers
     assert "authorization" not in headers
+
+
+async def test_the_local_models_own_messages_api_is_read_whole_and_streamed(
+    model_python: Path, up: HttpUpstream
+) -> None:
+    local = LocalModel(model_python)
+    await local.start()
+    try:
+        provider = Provider("local", "Local", "anthropic", f"{local.url}/v1")
+        endpoint = Endpoint("local/m", provider, "v/m", LocalModel.model, Price(), Facts(), DIALECT.expressible)
+        generation = Generation(ASK.turns, temperature=0.0, max_output_tokens=8)
+        whole = fold(await up.call(endpoint, generation, context()))
+        source = await up.open(endpoint, generation, context())
+        events: list[Event] = []
+        while batch := await source.next():
+            events += batch
+        streamed_answer = fold(events)
+    finally:
+        await local.stop()
+    (choice,) = whole.choices
+    assert choice.text
+    assert choice.finish is not None
+    assert choice.finish.raw == "max_tokens"
+    assert streamed_answer.choices[0].text == choice.text
+    assert streamed_answer.choices[0].finish == choice.finish
+    assert whole.usage is not None
+    assert streamed_answer.usage is not None
+    assert (whole.usage.output_tokens, streamed_answer.usage.output_tokens) == (8, 8)

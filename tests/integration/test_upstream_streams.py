@@ -221,6 +221,22 @@ async def test_a_stream_that_keeps_talking_is_not_idle() -> None:
         assert sum(len(batch) for batch in await drain(source)) == 12
 
 
+async def test_an_event_loop_that_stood_still_is_not_the_providers_silence() -> None:
+    async def pauses(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await asyncio.sleep(0.1)
+        await peer.chunk(b"two\nEND\n")
+        await peer.finish()
+
+    async with serving(pauses) as server, upstream() as up:
+        row = endpoint(server, timeouts=Timeouts(first_byte=0.2, idle=0.2))
+        source = await up.open(row, GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 0.5)
+        assert await drain(source) == [["two"]]
+
+
 async def test_a_slow_reader_is_not_the_providers_silence() -> None:
     async with serving(three_tokens) as server, upstream() as up:
         row = endpoint(server, timeouts=Timeouts(first_byte=0.2, idle=0.2))
@@ -230,7 +246,7 @@ async def test_a_slow_reader_is_not_the_providers_silence() -> None:
         assert texts(got) + [token for batch in await drain(source) for token in batch] == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize(("total", "seconds", "named"), [(0.3, 10.0, "timeouts.total"), (5, 0.3, "deadline")])
+@pytest.mark.parametrize(("total", "seconds", "named"), [(0.8, 10.0, "timeouts.total"), (5, 0.8, "deadline")])
 async def test_total_and_deadline_end_a_stream_that_keeps_talking(
     total: float, seconds: float, named: str
 ) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.catalog import Endpoint, Facts, ProviderStatus
@@ -25,19 +26,22 @@ FIELDS = (Field.SEED, Field.TOOLS, Field.LOGPROBS, Field.USER, Field.METADATA)
 QUANTIZATIONS = ("int4", "fp8", "bf16")
 
 
-def maybe(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    return st.none() | strategy
+STATED: dict[str, st.SearchStrategy[object]] = {
+    "regions": st.lists(st.sampled_from(COUNTRIES), max_size=3, unique=True).map(tuple),
+    "retention_days": st.sampled_from([None, 7, 30]),
+    "trains": st.sampled_from([None, True]),
+    "parent": st.sampled_from([None, "us", "gb"]),
+}
 
 
-some_facts = st.builds(
-    facts,
-    regions=maybe(st.lists(st.sampled_from(COUNTRIES), max_size=3, unique=True).map(tuple)),
-    retention_days=maybe(st.sampled_from([0, 7, 30])),
-    trains=maybe(st.booleans()),
-    parent=maybe(st.sampled_from(["fr", "de", "us"])),
-)
+def facts_of(values: dict[str, Any]) -> Facts:
+    return facts(**{"regions": ("fr",), "retention_days": 0, "trains": False, "parent": "fr"} | values)
 
-residency = st.sampled_from(["eu", "eea", "fr", "us"])
+
+# Good in all but one or two respects: a filter that lets its own fact slip would let the endpoint through.
+some_facts = st.deferred(lambda: few_of(STATED, 0)).map(facts_of) | st.just(Facts())
+
+residency = st.sampled_from(["eu", "eea", "eu", "eea", "fr", "us"])
 
 slugs = st.lists(st.sampled_from(SLUGS), min_size=1, max_size=3).map(tuple)
 
@@ -85,7 +89,7 @@ needs = st.builds(
     fields=st.lists(st.sampled_from(FIELDS), max_size=3, unique=True).map(lambda fs: {f: f"{f}[0].x" for f in fs}),
     extra=st.sets(st.sampled_from(["top_k", "trace"]), max_size=2).map(frozenset),
     extra_hints=st.sampled_from([frozenset(), frozenset({"trace"})]),
-    dialects=st.sampled_from([{}, {}, {}, {"anthropic": "messages[0].content[0]"}]),
+    dialects=st.sampled_from([{}, {}, {}, {}, {}, {"anthropic": "messages[0].content[0]"}]),
 )
 
 
@@ -96,10 +100,10 @@ def endpoints(draw: st.DrawFn, model_id: str) -> tuple[Endpoint, ...]:
     for slug in chosen:
         row = provider(
             slug,
-            dialect=draw(st.sampled_from(["openai_chat", "openai_chat", "anthropic"])),
-            facts=draw(some_facts | st.just(Facts())),
+            dialect=draw(st.sampled_from(["openai_chat"] * 4 + ["anthropic"])),
+            facts=draw(some_facts),
             status=draw(st.sampled_from([ProviderStatus.ACTIVE] * 4 + [ProviderStatus.NOT_CONFIGURED])),
-            owner=draw(st.sampled_from([None, None, None, "local", "bob"])),
+            owner=draw(st.sampled_from([None, None, None, None, "local", "bob"])),
             passthrough=draw(st.sampled_from([(), ("top_k",)])),
         )
         expressible = set(Field) - set(draw(st.lists(st.sampled_from(FIELDS), max_size=1)))
@@ -168,7 +172,8 @@ def attempt_breaks(attempt: Attempt, asked: Needs, preferences: Preferences, flo
     return next((name for name, is_broken in broken.items() if is_broken), None)
 
 
-@given(needs, preferences_or_none, preferences_or_none, floor_or_none, wanted(), healths)
+@settings(max_examples=200)
+@given(needs, preferences_or_none, st.just(Preferences()) | preferences_or_none, floor_or_none, wanted(), healths)
 def test_an_attempt_never_violates_a_filter_of_request_rule_or_floor(
     asked: Needs,
     request: Preferences,
@@ -184,6 +189,29 @@ def test_an_attempt_never_violates_a_filter_of_request_rule_or_floor(
     for attempt in make(asked, Policy(merged, floor), models, health).attempts:
         assert attempt_breaks(attempt, asked, merged, floor) is None
         assert health.cooling_until(attempt.endpoint.id, NOW) is None
+
+
+def test_each_filter_alone_agrees_with_the_documentation_on_every_fact() -> None:
+    policies = [
+        *(Policy(Preferences(data_residency=code)) for code in ("eu", "eea", "fr", "us")),
+        *(Policy(Preferences(max_retention_days=days)) for days in (0, 7, 29, 30)),
+        *(Policy(Preferences(data_collection=choice)) for choice in ("allow", "deny")),
+        *(Policy(Preferences(eu_owned=choice)) for choice in (True, False)),
+        *(Policy(floor=Floor(data_residency=codes)) for codes in (("eu",), ("eea", "fr"), ("us",))),
+        *(Policy(floor=Floor(max_retention_days=days)) for days in (0, 30)),
+        Policy(floor=Floor(data_collection_deny=True)),
+        Policy(floor=Floor(eu_owned=True)),
+    ]
+    regions = (None, (), *((code,) for code in COUNTRIES), ("fr", "de"), ("fr", "us"), ("de", "no"))
+    everything = itertools.product(policies, regions, (None, 0, 7, 30), (None, True, False), (None, "de", "us"))
+    outcomes: Counter[bool] = Counter()
+    for policy, places, days, trains, parent in everything:
+        row = endpoint(provider(facts=facts(regions=places, retention_days=days, trains=trains, parent=parent)))
+        chosen = bool(make(Needs(), policy, (WantedModel(model("vendor/model", row)),), FixedHealth()).attempts)
+        trial = Attempt(row, row.model, "", 0, row.price.blended, 1.0)
+        assert chosen is (attempt_breaks(trial, Needs(), policy.preferences, policy.floor) is None)
+        outcomes[chosen] += 1
+    assert min(outcomes[True], outcomes[False]) > 1000
 
 
 @given(needs, preferences_or_none, some_floor, floor_or_none, wanted(), healths)
