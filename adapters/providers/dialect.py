@@ -30,7 +30,8 @@ class Decoder(Protocol):
     """Turns a stream's bytes into events. One per stream; push only, no awaits."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """Events that `data` completes; any split of the stream gives the same events in total.
+        """Events that `data` completes. Any split of the stream gives the same events in total, but for
+        neighbouring text deltas, which may come joined.
 
         Raises:
             UpstreamError: an error event of the provider (any FailureKind), or bytes that are not the protocol.

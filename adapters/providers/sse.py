@@ -56,15 +56,36 @@ class SseParser:
             if held is None:
                 return []
             data = held
-        if not self._data and not self._event and not self._skip_lf:
-            if self._partial and b"\n" in data:
-                data = b"".join((*self._partial, data))
-                self._partial.clear()
-                self._size = 0
-            events = self._plain(data)
-            if events is not None:
-                return events
-        return self._lines(data)
+        found = self.plain(data)
+        if found is None:
+            return self._lines(data)
+        pieces, rest = found
+        events = [SseEvent(b"", piece) for piece in pieces]
+        if rest:
+            events.extend(self._lines(rest))
+        return events
+
+    def plain(self, data: bytes) -> tuple[list[bytes], bytes] | None:
+        """The data of whole events of one `data: ` line each, and what comes after them; decided in C.
+
+        None when `data` is anything else, and nothing is taken then. What comes after must be fed next.
+        """
+        if self._fresh or self._json or self._data or self._event or self._skip_lf:
+            return None
+        if self._partial:
+            if b"\n" not in data:
+                return None
+            data = b"".join((*self._partial, data))
+        cut = data.rfind(b"\n\n") + 2
+        if cut < 8 or data[:6] != b"data: " or cut > self._max:
+            return None
+        head = data if cut == len(data) else data[:cut]
+        pieces = head[6:-2].split(b"\n\ndata: ")
+        if head.count(b"\n") != 2 * len(pieces) or b"\r" in head:
+            return None
+        self._partial.clear()
+        self._size = 0
+        return pieces, data[cut:]
 
     def end(self) -> list[SseEvent]:
         """The event that no blank line ended, if there is one."""
@@ -76,20 +97,6 @@ class SseParser:
             self._partial.clear()
             self._line(line, events)
         self._line(b"", events)
-        return events
-
-    def _plain(self, data: bytes) -> list[SseEvent] | None:
-        """The events, when `data` is nothing but events of one `data: ` line each; decided by searches in C."""
-        cut = data.rfind(b"\n\n") + 2
-        if cut < 8 or data[:6] != b"data: " or cut > self._max or self._partial:
-            return None
-        head = data if cut == len(data) else data[:cut]
-        pieces = head[6:-2].split(b"\n\ndata: ")
-        if head.count(b"\n") != 2 * len(pieces) or b"\r" in head:
-            return None
-        events = [SseEvent(b"", piece) for piece in pieces]
-        if cut < len(data):
-            events.extend(self._lines(data[cut:]))
         return events
 
     def _open(self, data: bytes) -> bytes | None:

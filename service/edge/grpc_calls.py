@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar, cast
 
 import grpc
 import structlog
@@ -116,7 +116,7 @@ class GrpcCalls:
             outcome = error.reason.value
             failure = error
         except asyncio.CancelledError:
-            outcome = Reason.CANCELLED.value
+            outcome = (Reason.DEADLINE_EXCEEDED if _is_late(transport) else Reason.CANCELLED).value
             raise
         except Exception as error:  # noqa: BLE001  the last line before gRPC would show the message to the caller
             outcome = Reason.INTERNAL.value
@@ -159,6 +159,13 @@ async def _abort(transport: RpcContext, error: ServiceError, request_id: str) ->
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+def _is_late(transport: RpcContext) -> bool:
+    """Whether a cancelled call was cancelled because its own deadline passed; timers may fire a little early."""
+    # None for a call without a deadline, whatever the stubs say.
+    remaining = cast("float | None", transport.time_remaining())
+    return remaining is not None and remaining < 0.01
 
 
 def _headers(transport: RpcContext) -> dict[str, str]:

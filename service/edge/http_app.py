@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from aiohttp import web
 from eurouter.v1 import catalog_pb2
-from multidict import MultiMapping
 
 from service import wire
 from service.api.catalog import CatalogHandler
@@ -81,17 +80,16 @@ class HttpApp:
         return self.wrap.route(name, body, public=True)
 
     def _models(self, request: web.Request) -> object:
-        query = request.query
         asked = catalog_pb2.ListModelsRequest(
-            category=_text(query, "category"),
-            provider=_text(query, "provider"),
-            supported_parameters=_names(query, "supported_parameters"),
-            page_size=_page_size(query.get("page_size")),
-            page_token=_text(query, "page_token"),
+            category=_text(request, "category"),
+            provider=_text(request, "provider"),
+            supported_parameters=_names(request, "supported_parameters"),
+            page_size=_page_size(request.query.get("page_size")),
+            page_token=_text(request, "page_token"),
         )
         page = self.catalog.list_models(asked)
         data = [wire.render(model) for model in page.models]
-        if "page_size" not in query:
+        if "page_size" not in request.query:
             # OpenAI's clients know no pages.
             while page.next_page_token:
                 asked.page_token = page.next_page_token
@@ -112,13 +110,13 @@ class HttpApp:
         return {"object": "list", "data": [wire.render(provider) for provider in found.providers]}
 
 
-def _text(query: Mapping[str, str], name: str) -> str:
-    return _encodable(name, query.get(name, ""))
+def _text(request: web.Request, name: str) -> str:
+    return _encodable(name, request.query.get(name, ""))
 
 
-def _names(query: MultiMapping[str], name: str) -> list[str]:
+def _names(request: web.Request, name: str) -> list[str]:
     """The values of a parameter that may be repeated, each with one name or several between commas."""
-    given = ",".join(query.getall(name, ())).split(",")
+    given = ",".join(request.query.getall(name, ())).split(",")
     return [_encodable(name, each.strip()) for each in given if each.strip()]
 
 

@@ -99,7 +99,7 @@ class HttpCalls:
             outcome = failure.reason.value
             if http is not None and http.stream is not None:
                 return await _tell(http.stream, failure, request_id, request.path)
-            return http_errors.answer(failure, request_id, request.path)
+            return _answer(request, failure, request_id)
         except (asyncio.CancelledError, ConnectionError):
             if outcome == "ok":
                 outcome = Reason.CANCELLED.value
@@ -135,6 +135,14 @@ class HttpCalls:
         seconds = self._admission.leave("http", method, outcome, started)
         ms = round(seconds * 1000, 2)
         self._log.info(log_events.REQUEST_FINISHED, method=method, outcome=outcome, request_id=request_id, ms=ms)
+
+
+def _answer(request: web.Request, failure: ServiceError, request_id: str) -> web.Response:
+    answer = http_errors.answer(failure, request_id, request.path)
+    if request.content.exception() is not None:
+        # Where the next request would begin can't be known.
+        answer.force_close()
+    return answer
 
 
 async def _tell(

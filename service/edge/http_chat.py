@@ -68,7 +68,7 @@ class HttpChat:
             response.headers["x-accel-buffering"] = "no"
             await response.prepare(http.request)
             http.stream = response
-            self._heartbeats.add(response)
+            self._heartbeats.add(response, http.request.transport)
             try:
                 await self._write(chunks, response, _chunk_writer(request))
             finally:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from service.edge import crash, log_events
+
+# A burst of new connections should not be refused while the loop is busy.
+_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,9 @@ class HttpServer:
         self._options = options
         app.on_response_prepare.append(_name_server)
         # Without handler_cancellation aiohttp lets a handler run on after its client left.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, logger=_ContentFreeLog()
+        )
         self._site: web.TCPSite | None = None
         self.port = 0
 
@@ -43,6 +53,7 @@ class HttpServer:
             options.host,
             options.port,
             ssl_context=options.tls,
+            backlog=_BACKLOG,
             reuse_port=options.share_port or None,
         )
         await self._site.start()
@@ -57,6 +68,24 @@ class HttpServer:
     async def stop(self) -> None:
         """Ends every connection."""
         await self._runner.cleanup()
+
+
+class _ContentFreeLog:
+    """Takes what aiohttp logs of requests that it can't read or answer: it quotes headers, keys among them."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger().bind()
+
+    def debug(self, *_message: object, **_options: object) -> None:
+        """Nothing that operators need."""
+
+    def exception(self, _message: str, *_values: object, exc_info: BaseException | None = None) -> None:
+        """A client that speaks no proper HTTP, or a fault of ours."""
+        if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
+            self._log.info(log_events.HTTP_MALFORMED, error_type=type(exc_info).__name__)
+        else:
+            described = crash.describe(exc_info) if exc_info is not None else {}
+            self._log.error(log_events.HTTP_CRASHED, **described)
 
 
 async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -6,6 +6,8 @@ from typing import Final
 
 REQUEST_FINISHED: Final = "request_finished"
 REQUEST_CRASHED: Final = "request_crashed"
+HTTP_MALFORMED: Final = "http_malformed"
+HTTP_CRASHED: Final = "http_crashed"
 SERVER_STARTED: Final = "server_started"
 SERVER_STOPPED: Final = "server_stopped"
 DRAIN_STARTED: Final = "drain_started"

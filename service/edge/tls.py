@@ -31,6 +31,18 @@ class TlsFiles:
         return tuple((str(p), p.stat().st_mtime_ns, p.stat().st_ino) for p in resolved)
 
 
+def load(files: TlsFiles, context: ssl.SSLContext) -> None:
+    """Loads the files into a context.
+
+    Raises:
+        OSError: one can't be read.
+        ssl.SSLError: one is no PEM of its kind, or the key is another certificate's.
+    """
+    context.load_cert_chain(files.certificate, files.key)
+    if files.client_ca:
+        context.load_verify_locations(cafile=files.client_ca)
+
+
 class _Watch:
     """Remembers which state of the files was taken last."""
 
@@ -46,9 +58,8 @@ class _Watch:
             if stamp == self.taken:
                 return False
             # The key may be written after the certificate: a pair that doesn't match is looked at again later.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                self.files.certificate, self.files.key
-            )
+            # All of it is tried before any of it is used.
+            load(self.files, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
             use()
         except (OSError, ssl.SSLError) as error:
             self.log.warning(log_events.CERTIFICATE_REJECTED, problem=type(error).__name__)
@@ -103,7 +114,4 @@ class HttpTls:
         return self._watch.changed(self._load)
 
     def _load(self) -> None:
-        files = self._watch.files
-        self.context.load_cert_chain(files.certificate, files.key)
-        if files.client_ca:
-            self.context.load_verify_locations(cafile=files.client_ca)
+        load(self._watch.files, self.context)

@@ -153,6 +153,13 @@ def check_across(settings: Settings) -> Iterator[Found]:
                 f"(`eurouter keys create`), or require client certificates ({name}.tls.require_client_cert)"
             )
             yield (name, "host"), message
+    tls = settings.grpc.tls
+    if tls.client_ca is not None and not tls.require_client_cert:
+        message = (
+            "gRPC either requires client certificates or never asks for them: set it to true, or leave out "
+            "client_ca (the HTTP listener can do both)"
+        )
+        yield ("grpc", "tls", "require_client_cert"), message
     if settings.keys and settings.key_pepper is None:
         yield ("key_pepper",), "is required as soon as there are keys: name the secret that they were hashed with"
     yield from _twice("keys", "id", [key.id for key in settings.keys])

@@ -252,7 +252,7 @@ async def test_fifty_endpoints_and_a_huge_message_still_fit_into_the_trailers(
     async with running_service(tmp_path, {"routing": {"max_attempts": 20}}, many) as up:
         up.alpha.script(Script(fault=HttpError(503, message=character * 100_000)))
         async with plain_channel(up.grpc, max_metadata_size=8192, absolute_max_metadata_size=8192) as channel:
-            send = channel.unary_unary(
+            send: Any = channel.unary_unary(
                 "/eurouter.v1.ChatService/CreateChatCompletion",
                 request_serializer=chat_pb2.CreateChatCompletionRequest.SerializeToString,
             )

@@ -134,7 +134,7 @@ async def test_a_client_that_leaves_ends_the_upstream_call_within_100_ms(
 async def test_a_client_that_vanishes_ends_the_upstream_call_too(up: InProcess) -> None:
     up.alpha.script(Script(tokens=1000, pace=0.01))
     channel = plain_channel(up.grpc)
-    call = chat_pb2_grpc.ChatServiceStub(channel).StreamChatCompletion(ask())  # type: ignore[no-untyped-call]
+    call = chat_pb2_grpc.ChatServiceStub(channel).StreamChatCompletion(ask())
     await call.read()
     await channel.close()
     await cancelled_within(up, time.time(), 0.1)
@@ -148,7 +148,7 @@ async def test_a_clients_retry_policy_makes_one_plan_per_call_of_its_user(
     for simulator in (up.alpha, up.beta):
         simulator.script(Script(fault=UNAVAILABLE))
     async with plain_channel(up.grpc, enable_retries=1, service_config=_retrying()) as channel:
-        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         call = getattr(stub, rpc)(ask(model))
         with pytest.raises(aio.AioRpcError) as caught:
             await (call.read() if hasattr(call, "read") else call)
@@ -161,7 +161,7 @@ async def test_a_clients_retry_policy_makes_one_plan_per_call_of_its_user(
 async def test_a_clients_retry_policy_waits_as_long_as_the_provider_asks(up: InProcess) -> None:
     up.alpha.enqueue(Script(fault=rate_limited(11)))
     async with plain_channel(up.grpc, enable_retries=1, service_config=_retrying()) as channel:
-        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
         with pytest.raises(aio.AioRpcError) as caught:
             await stub.CreateChatCompletion(ask(), timeout=0.5)
     assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -332,6 +332,25 @@ async def test_a_whole_answer_in_place_of_a_stream_is_read_as_one_batch() -> Non
         assert await drain(source) == [["everything"]]
 
 
+async def test_events_under_another_content_type_are_streamed_all_the_same() -> None:
+    more = asyncio.Event()
+
+    async def mislabels(peer: Peer) -> None:
+        await peer.begin("application/json")
+        for piece in (b"da", b"ta:", b" one\n"):
+            await peer.chunk(piece)
+            await asyncio.sleep(0.01)
+        await more.wait()
+        await peer.chunk(b"data: two\nEND\n")
+        await peer.finish()
+
+    async with serving(mislabels) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert texts(await source.next()) == ["data: one"]
+        more.set()
+        assert await drain(source) == [["data: two"]]
+
+
 async def test_an_error_status_for_a_stream_fails_before_anything_is_read() -> None:
     async def limits(peer: Peer) -> None:
         await peer.whole(b"too many", "429 Too Many Requests")

@@ -59,6 +59,7 @@ def two_dialects(alpha: str, beta: str) -> Rows:
     def endpoint(slug: str, price: int) -> Rows:
         return {"provider": slug, "model": "one", "price": {"prompt": price, "completion": price}}
 
+    reads = {"input_modalities": ["text", "image", "audio", "file"]}
     return {
         "providers": [
             {
@@ -75,10 +76,10 @@ def two_dialects(alpha: str, beta: str) -> Rows:
             },
         ],
         "models": [
-            {"id": "sim/alpha", "endpoints": [endpoint("alpha", 1)]},
-            {"id": "sim/beta", "endpoints": [endpoint("beta", 1)]},
-            {"id": "sim/both", "endpoints": [endpoint("alpha", 1), endpoint("beta", 2)]},
-            {"id": "sim/reverse", "endpoints": [endpoint("alpha", 2), endpoint("beta", 1)]},
+            {"id": "sim/alpha", **reads, "endpoints": [endpoint("alpha", 1)]},
+            {"id": "sim/beta", **reads, "endpoints": [endpoint("beta", 1)]},
+            {"id": "sim/both", **reads, "endpoints": [endpoint("alpha", 1), endpoint("beta", 2)]},
+            {"id": "sim/reverse", **reads, "endpoints": [endpoint("alpha", 2), endpoint("beta", 1)]},
         ],
     }
 

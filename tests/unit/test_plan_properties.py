@@ -35,7 +35,8 @@ STATED: dict[str, st.SearchStrategy[object]] = {
 
 
 def facts_of(values: dict[str, Any]) -> Facts:
-    return facts(**{"regions": ("fr",), "retention_days": 0, "trains": False, "parent": "fr"} | values)
+    good: dict[str, Any] = {"regions": ("fr",), "retention_days": 0, "trains": False, "parent": "fr"}
+    return facts(**good | values)
 
 
 # Good in all but one or two respects: a filter that lets its own fact slip would let the endpoint through.
@@ -199,6 +200,8 @@ def test_each_filter_alone_agrees_with_the_documentation_on_every_fact() -> None
         *(Policy(Preferences(eu_owned=choice)) for choice in (True, False)),
         *(Policy(floor=Floor(data_residency=codes)) for codes in (("eu",), ("eea", "fr"), ("us",))),
         *(Policy(floor=Floor(max_retention_days=days)) for days in (0, 30)),
+        *(Policy(Preferences(ignore=(slug,))) for slug in ("alpha", "beta")),
+        *(Policy(Preferences(only=(slug,))) for slug in ("alpha", "beta")),
         Policy(floor=Floor(data_collection_deny=True)),
         Policy(floor=Floor(eu_owned=True)),
     ]

@@ -180,8 +180,13 @@ def test_loopback_keys_or_mutual_tls_are_enough_to_listen(tmp_path: Path, text: 
 
 
 def test_optional_client_certificates_are_not_enough_to_listen_elsewhere(tmp_path: Path) -> None:
-    (found,) = mistakes(tmp_path, "grpc: {host: 0.0.0.0, tls: {cert: c, key: k, client_ca: a}}\n")
-    assert "grpc.host" in found
+    (found,) = mistakes(tmp_path, "http: {host: 0.0.0.0, tls: {cert: c, key: k, client_ca: a}}\n")
+    assert "http.host" in found
+
+
+def test_grpc_can_not_ask_for_client_certificates_without_requiring_them(tmp_path: Path) -> None:
+    (found,) = mistakes(tmp_path, "grpc: {tls: {cert: c, key: k, client_ca: a}}\n")
+    assert found.startswith("grpc.tls.require_client_cert: gRPC either requires client certificates or never asks")
 
 
 def test_rules_and_keys_become_domain_rows(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from adapters.providers.sse import SseEvent, SseParser
 from service.domain.events import Event
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
+from .alike import AlikeChunks
 from .answer import AnswerReader
 from .errors import failure_in
 from .read import parse, protocol_error, read
@@ -20,11 +21,12 @@ class StreamDecoder:
     stream loses events.
     """
 
-    __slots__ = ("_done", "_error", "_parser", "_reader")
+    __slots__ = ("_alike", "_done", "_error", "_parser", "_reader")
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._reader = AnswerReader()
+        self._alike = AlikeChunks()
         self._done = False
         self._error: UpstreamError | None = None
 
@@ -35,7 +37,15 @@ class StreamDecoder:
             UpstreamError: the provider's error, PROTOCOL, or CUT (`[DONE]` though no choice ended).
         """
         self._raise_held()
-        return self._events(self._parser.feed(data))
+        found = self._parser.plain(data) if self._alike.known else None
+        if found is None:
+            return self._events(self._parser.feed(data))
+        pieces, rest = found
+        token = self._alike.read(pieces)
+        events: list[Event] = [token] if token is not None else self._events([SseEvent(b"", p) for p in pieces])
+        if rest and self._error is None:
+            events.extend(self._events(self._parser.feed(rest)))
+        return events
 
     def end(self) -> list[Event]:
         """What the last bytes held.
@@ -90,6 +100,7 @@ class StreamDecoder:
                 raise UpstreamError(failure_in(parse(data)))
             token = reader.plain(document)
             if token is not None:
+                self._alike.learn(data, token)
                 events.append(token)
             else:
                 reader.take(document, events)

@@ -1,0 +1,76 @@
+"""The fast path for token chunks gives what the general way gives, whatever the provider sends."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.providers.openai_chat import DIALECT
+from adapters.providers.openai_chat.alike import AlikeChunks
+from service.coalesce import merge
+from service.domain.events import Event, TextDelta
+
+HEAD = b'{"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+FRAME = HEAD + b'"delta":{"content":%s},"finish_reason":null}]}'
+END = HEAD + b'"delta":{},"finish_reason":"stop"}]}'
+
+
+def stream(texts: list[bytes]) -> list[bytes]:
+    """Chunks with these JSON strings as their text, then the end."""
+    return [b"data: " + chunk + b"\n\n" for chunk in (*(FRAME % text for text in texts), END, b"[DONE]")]
+
+
+def decode(pieces: list[bytes]) -> list[Event]:
+    decoder = DIALECT.decoder()
+    found = [event for piece in pieces for event in decoder.feed(piece)]
+    return merge(found + decoder.end())
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+@given(st.lists(st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])), min_size=2, max_size=8))
+def test_text_is_read_alike_token_by_token_and_in_one_read(texts: list[str]) -> None:
+    pieces = stream([orjson.dumps(text) for text in texts])
+    one_by_one = decode(pieces)
+    assert decode([b"".join(pieces)]) == one_by_one
+    assert decode([pieces[0], pieces[1], b"".join(pieces[2:])]) == one_by_one
+    assert said(one_by_one) == "".join(texts)
+
+
+def test_escapes_that_orjson_would_not_write_are_read_all_the_same() -> None:
+    texts = [b'"a"', b'"b"', b'"\\u0041\\/"', b'"\\ud83d\\ude00"', b'"c"']
+    pieces = stream(texts)
+    assert said(decode(pieces)) == said(decode([pieces[0], pieces[1], b"".join(pieces[2:])])) == "abA/\U0001f600c"
+
+
+def test_a_text_that_is_no_json_string_is_never_taken_for_one() -> None:
+    alike = AlikeChunks()
+    alike.learn(FRAME % b'"a"', TextDelta("a"))
+    assert alike.known
+    for body in (b'b","c', b"b\\", b'"', b"\n", b"\xff"):
+        assert alike.read([FRAME % b'"x"', (FRAME % b'"@"').replace(b"@", body)]) is None
+
+
+def test_two_wrong_texts_that_make_up_for_each_other_are_not_taken_either() -> None:
+    alike = AlikeChunks()
+    alike.learn(FRAME % b'"a"', TextDelta("a"))
+    wrong = [(FRAME % b'"@"').replace(b"@", body) for body in (b'b","c', b"d\\", b',"x')]
+    assert alike.read(wrong) is None
+
+
+def test_a_chunk_that_differs_in_more_than_its_text_goes_the_general_way() -> None:
+    alike = AlikeChunks()
+    alike.learn(FRAME % b'"a"', TextDelta("a"))
+    assert alike.read([FRAME % b'"b"', END]) is None
+    assert alike.read([(FRAME % b'"b"').replace(b'"index":0', b'"index":1')]) is None
+    assert alike.read([FRAME % b'""']) is None
+    assert alike.read([FRAME % b'"b"', FRAME % b'"c"']) == TextDelta("bc")
+
+
+def test_a_text_whose_place_is_not_found_at_once_teaches_nothing() -> None:
+    alike = AlikeChunks()
+    alike.learn(b'{"content":"other","choices":[{"delta":{"content":"a"}}]}', TextDelta("a"))
+    assert not alike.known
