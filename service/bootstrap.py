@@ -28,7 +28,7 @@ from adapters.telemetry import PrometheusTelemetry
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler, ChatSettings
 from service.api.routing import RoutingHandler
-from service.coalesce import LagWindow
+from service.coalesce import LoadWindow
 from service.edge.admission import Admission
 from service.edge.calls import Calls, DeadlineLimits
 from service.edge.grpc_calls import GrpcCalls
@@ -40,7 +40,7 @@ from service.edge.http_calls import HttpCalls
 from service.edge.http_chat import HttpChat
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.edge.tls import HttpTls, TlsFiles
-from service.process import DrainTimes, Parts, Process, every, measure_lag
+from service.process import DrainTimes, Parts, Process, every, measure_load
 from service.router import Router, RouterSettings
 from service.settings import Settings, SettingsWatcher
 from service.settings.parts import TlsSettings
@@ -103,7 +103,7 @@ class Service:
         self.router = Router(
             self.upstream, OutcomeHealth(time.monotonic), self.telemetry, settings=self._live.router
         )
-        self._window = LagWindow(settings.coalesce.max_window_ms / 1000)
+        self._window = LoadWindow(settings.coalesce.max_window_ms / 1000)
         self._heartbeats = Heartbeats(self._live.heartbeat, time.monotonic)
         self._http_tls = _http_tls(settings.http.tls)
         self.process = Process(self._parts(settings, start))
@@ -162,7 +162,7 @@ class Service:
     def _tasks(self, settings: Settings) -> dict[str, Callable[[], Awaitable[None]]]:
         listing = Listing(self.secrets, USER_AGENT)
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "event_loop_lag": lambda: measure_lag(self._window.observe),
+            "load": lambda: measure_load(self._window.observe),
             "heartbeats": self._heartbeats.run,
             "settings": self.watcher.run,
             "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from service.settings import CONFIG, Settings, SettingsError
 
@@ -48,36 +49,75 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="eurouter", description="LLM routing as a gRPC and HTTP service.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    serve = commands.add_parser("serve", help="serve until SIGTERM or Ctrl-C")
-    _add_config(serve)
-    serve.add_argument(
-        "--demo", action="store_true", help="serve a small local model too, and show one streamed answer"
+    parser = argparse.ArgumentParser(
+        prog="eurouter",
+        description="LLM routing as a gRPC and HTTP service.",
+        epilog="Every setting with its default: `eurouter config check`, explained in docs/settings.md.",
     )
-    serve.add_argument("--once", action="store_true", help="with --demo: end after the answer")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('eurouter')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser)
 
-    config = commands.add_parser("config", help="work with the settings").add_subparsers(
+    config = commands.add_parser("config", help="check the settings: config check").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
-    check = config.add_parser("check", help="check settings and catalogue, and print what came of them")
+    about = "check settings and catalogue, and print what came of them"
+    check = config.add_parser("check", help=about, description=f"{_sentence(about)} No secret is shown.")
     _add_config(check)
 
-    keys = commands.add_parser("keys", help="work with API keys").add_subparsers(
+    keys = commands.add_parser("keys", help="make API keys: keys create").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
-    create = keys.add_parser("create", help="make a key; it is shown once and stored nowhere")
+    about = "make a key; it is shown once and stored nowhere"
+    create = keys.add_parser("create", help=about, description=f"{_sentence(about)} The settings get its hash.")
     _add_config(create)
     create.add_argument("--name", required=True, help="what the key is for, for people")
     create.add_argument("--owner", required=True, help="whom calls with it are for")
     create.add_argument("--admin", action="store_true", help="let it do what operators do")
+    _add_simulate(commands.add_parser)
+    return parser
 
-    simulate = commands.add_parser("simulate", help="serve the simulator: an upstream that runs no model")
+
+_AddCommand: TypeAlias = Callable[..., argparse.ArgumentParser]
+
+
+def _add_serve(add: _AddCommand) -> None:
+    serve = add(
+        "serve",
+        help="serve until SIGTERM or Ctrl-C",
+        description="Serve until SIGTERM or Ctrl-C. Where the settings say nothing else: gRPC on 127.0.0.1:50051, "
+        "HTTP on 127.0.0.1:8080, probes and metrics on 127.0.0.1:9090.",
+    )
+    _add_config(serve)
+    serve.add_argument(
+        "--demo",
+        action="store_true",
+        help="start a small local model as upstream, and show one streamed answer",
+    )
+    serve.add_argument("--once", action="store_true", help="the same, but end after that answer")
+
+
+def _add_simulate(add: _AddCommand) -> None:
+    about = "serve the simulator: an upstream that runs no model"
+    simulate = add(
+        "simulate",
+        help=about,
+        description=f"{_sentence(about)} It speaks OpenAI's chat API and Anthropic's Messages; the model's name "
+        "says how it behaves; GET / lists the names.",
+    )
     simulate.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
     simulate.add_argument("--port", type=int, default=9000, help="0 takes a free one (default 9000)")
-    simulate.add_argument("--calls-kept", type=int, default=1000, help="size of the journal (default 1000)")
-    return parser
+    simulate.add_argument(
+        "--calls-kept",
+        type=int,
+        default=1000,
+        metavar="NUMBER",
+        help="how many of the last calls GET /simulator/calls shows (default 1000)",
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -132,9 +172,10 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
         _say(f"#   {line}")
     discovering = any(part.discover for part in document.providers)
     more = "; servers with discover: true are asked for theirs once it serves" if discovering else ""
-    _say(f"# {len(catalog.models)} models, of which {usable_models(catalog)} can be used now{more}")
+    count = len(catalog.models)
+    _say(f"# {count} model{'' if count == 1 else 's'}, of which {usable_models(catalog)} can be used now{more}")
     for warning in (
-        *warnings(settings, catalog, discovering=discovering),
+        *warnings(settings, catalog, dialects=dialects, discovering=discovering),
         *old_facts(document, datetime.now(UTC).date()),
     ):
         _say(f"# Warning: {warning}")

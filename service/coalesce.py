@@ -110,31 +110,46 @@ def _join(run: Sequence[Event]) -> Event:
             raise TypeError(f"{type(first).__name__} can't be merged")
 
 
-class LagWindow:
-    """How long reads may be held, from how late the event loop runs its timers.
+class LoadWindow:
+    """How long reads may be held, from how late the event loop runs its timers and how busy the process is.
 
-    Zero while the lag stays under `tolerated` seconds, then `gain` times what is above it, at most
-    `max_window` seconds. Rises at once with the lag and falls back by degrees, so that a stream's pace does
-    not flicker. Reading it costs a call.
+    Zero while the lag stays under `tolerated` seconds and the process uses less than `idle_share` of a core;
+    above that it grows with either, at most to `max_window` seconds. The lag notices a crowded machine, the
+    share a loop that keeps up but only just: a window from lag alone swings, because it removes what it is
+    measured by. Rises at once and falls back by degrees. Reading it costs a call.
     """
 
-    __slots__ = ("_gain", "_lag", "_tolerated", "_window", "max_window")
+    __slots__ = ("_busy", "_gain", "_idle_share", "_lag", "_tolerated", "_window", "max_window")
 
-    def __init__(self, max_window: float = 0.05, *, tolerated: float = 0.001, gain: float = 4.0) -> None:
+    def __init__(
+        self,
+        max_window: float = 0.05,
+        *,
+        tolerated: float = 0.001,
+        gain: float = 10.0,
+        idle_share: float = 0.3,
+    ) -> None:
         self.max_window = max_window
         self._tolerated = tolerated
         self._gain = gain
+        self._idle_share = idle_share
         self._lag = 0.0
+        self._busy = 0.0
         self._window = 0.0
 
-    def observe(self, lag: float) -> None:
-        """A timer ran `lag` seconds late; call it at a steady interval."""
-        lag = max(0.0, lag)
-        share = 0.5 if lag > self._lag else 0.2
-        self._lag += (lag - self._lag) * share
-        above = self._lag - self._tolerated
-        self._window = min(self.max_window, above * self._gain) if above > 0 else 0.0
+    def observe(self, lag: float, busy: float = 0.0) -> None:
+        """A timer ran `lag` seconds late, and the process used `busy` of a core; call it at a steady interval."""
+        self._lag = _followed(self._lag, max(0.0, lag))
+        self._busy = _followed(self._busy, max(0.0, busy))
+        from_lag = (self._lag - self._tolerated) * self._gain
+        from_busy = (self._busy - self._idle_share) / (1 - self._idle_share) * self.max_window
+        self._window = min(self.max_window, max(0.0, from_lag, from_busy))
 
     def __call__(self) -> float:
         """Seconds for which the next read may be held."""
         return self._window
+
+
+def _followed(before: float, now: float) -> float:
+    share = 0.5 if now > before else 0.2
+    return before + (now - before) * share

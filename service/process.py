@@ -6,8 +6,10 @@ Knows no concrete adapter and no settings: bootstrap hands everything in.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -15,6 +17,9 @@ from service.edge import crash, log_events
 from service.edge.admission import Admission
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_server import HttpServer
+
+_LAST_WORDS: Final = 0.5
+"""Seconds in which a call that was ended may tell its client so, and its last bytes may leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,13 @@ class Process:
         await asyncio.sleep(times.pause)
         parts.admission.close()
         await parts.http.stop_listening()
-        grpc_stop = asyncio.ensure_future(parts.grpc.stop(times.finish))
+        grpc_stop = asyncio.ensure_future(parts.grpc.stop(times.finish + _LAST_WORDS))
         if not await parts.admission.drained(times.finish):
             self._log.warning(log_events.DRAIN_TIMED_OUT, in_flight=parts.admission.in_flight)
+            parts.admission.end_rest()
+            await parts.admission.drained(_LAST_WORDS)
+        # What holds gRPC open now are clients that watch health: they never end by themselves.
+        await parts.grpc.stop(_LAST_WORDS)
         await grpc_stop
         await self._close()
         self._log.info(log_events.SERVER_STOPPED)
@@ -136,13 +145,19 @@ class Process:
             await close()
 
 
-async def measure_lag(observe: Callable[[float], None], interval: float = 0.02) -> None:
-    """Tells `observe` how late the event loop wakes a timer, in seconds, again and again. Runs until cancelled."""
-    loop = asyncio.get_running_loop()
+async def measure_load(observe: Callable[[float, float], None], interval: float = 0.02) -> None:
+    """Tells `observe` again and again how late the event loop wakes a timer, in seconds, and the share of a
+    core that the process used since. Runs until cancelled.
+
+    By a clock of its own: uvloop's has milliseconds, which is about the lag that matters.
+    """
+    began, used = time.perf_counter(), time.process_time()
     while True:
-        due = loop.time() + interval
         await asyncio.sleep(interval)
-        observe(max(0.0, loop.time() - due))
+        now, cpu = time.perf_counter(), time.process_time()
+        passed = now - began
+        observe(max(0.0, passed - interval), (cpu - used) / passed)
+        began, used = now, cpu
 
 
 async def every(seconds: float, act: Callable[[], object]) -> None:

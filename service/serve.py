@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from service.process import Ports
 
 MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_CANT_START: Final = 2
+_CANT_START: Final = 1
+_CANT_LISTEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +40,22 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serves until SIGTERM or SIGINT; the exit code (2: could not start, and the reason was told)."""
+    """Serves until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told)."""
     logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
     if settings.processes == 1:
-        return _run(lambda: _serve_here(settings, options))
+        return _run(settings, lambda: _serve_here(settings, options))
     with tempfile.TemporaryDirectory(prefix="eurouter-metrics-") as folder:
         # prometheus_client reads this when it is imported: the children inherit it.
         os.environ[MULTIPROCESS_FOLDER] = folder
-        return _run(lambda: _serve_children(settings, options, folder))
+        return _run(settings, lambda: _serve_children(settings, options, folder))
 
 
-def _run(main: Callable[[], Awaitable[int]]) -> int:
+def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
     async def guarded() -> int:
         try:
             return await main()
         except (OSError, DocumentError, RuntimeError) as error:
-            _say(f"can't start: {error}")
+            _say(f"can't start: {error}{_which_setting(error, settings)}")
             return _CANT_START
 
     if sys.platform == "win32":
@@ -60,6 +63,18 @@ def _run(main: Callable[[], Awaitable[int]]) -> int:
     import uvloop
 
     return uvloop.run(guarded())
+
+
+def _which_setting(error: Exception, settings: Settings) -> str:
+    """What to do when the error is that a port can't be listened on; "" for any other."""
+    # gRPC's own error has no number, only our sentence.
+    listening = isinstance(error, OSError) and (error.errno in _CANT_LISTEN or "can't listen" in str(error))
+    ports = {"grpc": settings.grpc.port, "http": settings.http.port, "admin": settings.admin.port}
+    for name, port in ports.items() if listening else ():
+        if port and re.search(rf"\b{port}\b", str(error)):
+            how = f"end what listens there, or set {name}.port (EUROUTER_{name.upper()}__PORT)"
+            return f"\nIt is the {name} listener: {how}"
+    return ""
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -133,7 +148,7 @@ def child_main(
     """One of several serving processes. Ends when told, or when the pipe to its parent closes."""
     settings = Settings.load(config, os.environ)
     logs.configure(settings.log.format, settings.log.level)
-    sys.exit(_run(lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
+    sys.exit(_run(settings, lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
 
 
 async def _serve_as_child(

@@ -51,13 +51,13 @@ class SseParser:
         Raises:
             UpstreamError: PROTOCOL, an event larger than the limit.
         """
-        if self._fresh or self._json:
-            held = self._open(data)
-            if held is None:
-                return []
-            data = held
         found = self.plain(data)
         if found is None:
+            if self._fresh or self._json:
+                held = self._open(data)
+                if held is None:
+                    return []
+                data = held
             return self._lines(data)
         pieces, rest = found
         events = [SseEvent(b"", piece) for piece in pieces]
@@ -70,7 +70,7 @@ class SseParser:
 
         None when `data` is anything else, and nothing is taken then. What comes after must be fed next.
         """
-        if self._fresh or self._json or self._data or self._event or self._skip_lf:
+        if self._data or self._event or self._skip_lf or self._json:
             return None
         if self._partial:
             if b"\n" not in data:
@@ -85,6 +85,7 @@ class SseParser:
             return None
         self._partial.clear()
         self._size = 0
+        self._fresh = False
         return pieces, data[cut:]
 
     def end(self) -> list[SseEvent]:

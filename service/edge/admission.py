@@ -18,6 +18,8 @@ class Admission:
         self._open = True
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._ended: set[asyncio.Task[object]] = set()
         self.in_flight = 0
 
     @property
@@ -26,7 +28,7 @@ class Admission:
         return self._open
 
     def enter(self) -> float:
-        """Admits a call and gives the time at which it began.
+        """Admits the call that the current task runs, and gives the time at which it began.
 
         Raises:
             ServiceError: SHUTTING_DOWN.
@@ -35,12 +37,19 @@ class Admission:
             raise ServiceError(Reason.SHUTTING_DOWN, "this process is shutting down: send the call again")
         self.in_flight += 1
         self._idle.clear()
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
         self._telemetry.request_started()
         return self._clock()
 
     def leave(self, door: str, method: str, outcome: str, started: float) -> float:
         """Ends an admitted call; gives its duration in seconds."""
         self.in_flight -= 1
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.discard(task)
+            self._ended.discard(task)
         if self.in_flight == 0:
             self._idle.set()
         seconds = self._clock() - started
@@ -50,6 +59,24 @@ class Admission:
     def close(self) -> None:
         """Refuses new calls from now on."""
         self._open = False
+
+    def end_rest(self) -> None:
+        """Cancels the calls that are still under way; `interruption` tells them why."""
+        self._ended |= self._tasks
+        for task in self._tasks:
+            task.cancel()
+
+    def interruption(self) -> ServiceError | None:
+        """For a call that was cancelled: what to tell its client when `end_rest` did it.
+
+        The task may go on then, to say so; None when the cancellation came from elsewhere.
+        """
+        task = asyncio.current_task()
+        if task is None or task not in self._ended:
+            return None
+        self._ended.discard(task)
+        task.uncancel()
+        return ServiceError(Reason.SHUTTING_DOWN, "this process had to stop before the answer was complete")
 
     async def drained(self, seconds: float) -> bool:
         """Waits until no call is under way, at most `seconds`; tells whether that came about."""

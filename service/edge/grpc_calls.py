@@ -116,8 +116,12 @@ class GrpcCalls:
             outcome = error.reason.value
             failure = error
         except asyncio.CancelledError:
-            outcome = (Reason.DEADLINE_EXCEEDED if _is_late(transport) else Reason.CANCELLED).value
-            raise
+            interruption = self._admission.interruption()
+            if interruption is None:
+                outcome = (Reason.DEADLINE_EXCEEDED if _is_late(transport) else Reason.CANCELLED).value
+                raise
+            outcome = interruption.reason.value
+            failure = interruption
         except Exception as error:  # noqa: BLE001  the last line before gRPC would show the message to the caller
             outcome = Reason.INTERNAL.value
             failure = ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")

@@ -94,6 +94,11 @@ class HttpCalls:
                 return await self._in_time(body, http)
             except ConnectionError:
                 raise
+            except asyncio.CancelledError:
+                interruption = self._admission.interruption()
+                if interruption is None:
+                    raise
+                failure = interruption
             except Exception as error:  # noqa: BLE001  the last line before aiohttp would answer with a text page
                 failure = self._failure(error, method, request_id)
             outcome = failure.reason.value

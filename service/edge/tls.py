@@ -44,12 +44,21 @@ def load(files: TlsFiles, context: ssl.SSLContext) -> None:
 
 
 class _Watch:
-    """Remembers which state of the files was taken last."""
+    """Remembers which state of the files was taken last.
+
+    Raises:
+        OSError: at the start, when a file can't be read or used.
+    """
 
     def __init__(self, files: TlsFiles) -> None:
         self.files = files
         self.taken = files.stamp()
         self.log = structlog.get_logger().bind()
+        try:
+            load(files, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        except ssl.SSLError as error:
+            names = ", ".join(str(path) for path in (files.certificate, files.key, files.client_ca) if path)
+            raise OSError(f"TLS files can't be used ({error.reason or error}): {names}") from None
 
     def changed(self, use: Callable[[], None]) -> bool:
         """Runs `use` when the files differ from what was taken last; a bad file keeps what is in use."""
@@ -73,7 +82,7 @@ def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """Credentials that look at the files before each handshake.
 
     Raises:
-        OSError: a file can't be read.
+        OSError: a file can't be read or used.
     """
     watch = _Watch(files)
 

@@ -30,7 +30,8 @@ other that was changed and needs a restart. A file with a mistake changes nothin
 environment is read once, at the start. (Kubernetes: mount the ConfigMap as a folder. A `subPath` mount is never
 updated.)
 
-Secrets are named, never written: `env:NAME` is an environment variable, `file:PATH` a file.
+Secrets are named, never written: `env:NAME` is an environment variable, `file:PATH` a file. Paths that don't begin
+with `/` count from the folder in which the service was started, not from the file that names them.
 
 ```yaml
 grpc: {host: 0.0.0.0}

@@ -160,6 +160,7 @@ def check_across(settings: Settings) -> Iterator[Found]:
             "client_ca (the HTTP listener can do both)"
         )
         yield ("grpc", "tls", "require_client_cert"), message
+    yield from _shared_ports(settings)
     if settings.keys and settings.key_pepper is None:
         yield ("key_pepper",), "is required as soon as there are keys: name the secret that they were hashed with"
     yield from _twice("keys", "id", [key.id for key in settings.keys])
@@ -172,6 +173,14 @@ def check_across(settings: Settings) -> Iterator[Found]:
             if taken.setdefault(name, owner.name) != owner.name:
                 where = ("owners", position, "client_certificates", number)
                 yield where, f"'{name}' speaks for the owner '{taken[name]}' already"
+
+
+def _shared_ports(settings: Settings) -> Iterator[Found]:
+    seen: dict[tuple[str, int], str] = {}
+    for name, door in (("grpc", settings.grpc), ("http", settings.http), ("admin", settings.admin)):
+        first = seen.setdefault((door.host, door.port), name)
+        if door.port and first != name:
+            yield (name, "port"), f"is the port of {first} already: each listener needs its own"
 
 
 def is_loopback(host: str) -> bool:

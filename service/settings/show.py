@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 import yaml
 
+from adapters.documents.problems import suggestion
 from service.domain.catalog import Catalog, Provider, ProviderStatus
 from service.settings.model import Settings
 
@@ -46,8 +47,16 @@ def usable_models(catalog: Catalog) -> int:
     return sum(any(_usable(e.provider) for e in model.endpoints) for model in catalog.models.values())
 
 
-def warnings(settings: Settings, catalog: Catalog, *, discovering: bool) -> Iterator[str]:
-    """What works and yet is probably not meant. `discovering`: servers may add models that the file lacks."""
+def warnings(
+    settings: Settings, catalog: Catalog, *, dialects: Collection[str], discovering: bool
+) -> Iterator[str]:
+    """What works and yet is probably not meant.
+
+    `dialects` are those that are built. `discovering`: servers may add models that the file lacks.
+    """
+    for slug, provider in catalog.providers.items():
+        if provider.dialect not in dialects and (near := suggestion(provider.dialect, dialects)):
+            yield f"provider '{slug}': there is no dialect '{provider.dialect}'{near}"
     if not settings.keys and settings.loopback_only:
         yield "no keys: everybody on this machine is the owner `local`, and nobody else is let in"
     elif not settings.keys and not any(owner.client_certificates for owner in settings.owners):

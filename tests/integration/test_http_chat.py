@@ -87,7 +87,7 @@ async def test_a_whole_answer_has_openais_shape_with_its_nulls(door: Door, prefi
     [
         (Script(text="a b c", reasoning="let me think", usage=Usage(9, 6)), {}),
         (
-            Script(tool_calls=(ToolCall("c1", "weather", '{"at": "Oslo"}'), ToolCall("c2", "weather"))),
+            Script(tool_calls=(ToolCall("c1", "weather", '{"at":"Oslo"}'), ToolCall("c2", "weather"))),
             {"tools": [WEATHER]},
         ),
         (Script(text="ok", tool_calls=(ToolCall("c1", "weather", '{"at":"Rome"}'),)), {"tools": [WEATHER]}),
@@ -213,7 +213,7 @@ async def test_answers_name_the_provider_the_model_and_the_request(door: Door, s
     door.up.alpha.enqueue(Script(fault=SERVER_ERROR))
     send = door.stream if stream else door.post
     answer = await send(body("sim/both"), headers={"x-request-id": "mine-1"})
-    assert {name: value for name, value in answer.headers.items() if name.lower().startswith("x-")} == {
+    assert {name.lower(): value for name, value in answer.headers.items() if name.lower().startswith("x-")} == {
         "x-request-id": "mine-1",
         "x-provider-slug": "beta",
         "x-provider-id": "beta",
@@ -316,9 +316,6 @@ async def test_a_failure_after_the_first_output_is_an_event_and_no_done_follows(
     assert streamed.error["code"] == (code if prefix == "/v1" else eurouter_code)
     assert streamed.error["type"] == "server_error"
     assert streamed.error["param"] is None
-    # The connection is whole: the next call goes over it.
-    both(door, Script(text="fine"))
-    assert (await door.post(body("sim/both"))).status in (200, 503)
 
 
 async def test_a_stream_that_fails_leaves_the_connection_usable(tmp_path: Path) -> None:

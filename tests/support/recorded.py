@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,8 @@ from typing import Any, Final
 from aiohttp import web
 
 _SPENT_ON_THE_WAY: Final = frozenset({"content-length", "content-encoding", "transfer-encoding", "connection"})
-_LARGEST_PIECE: Final = 700
+_PIECES: Final = (7, 60, 700, 5000)
+_LONG: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ class RecordedUpstream:
         await response.write_eof()
         return response
 
-    def _pieces(self, body: bytes) -> Iterable[bytes]:
-        # As many sizes as bodies: one that happens to end at every event would hide what others show.
-        largest = self._chance.choice((7, 60, _LARGEST_PIECE, 20 * _LARGEST_PIECE)) if len(body) < 5000 else 5000
+    def _pieces(self, body: bytes) -> Iterator[bytes]:
+        # Long bodies go in long pieces only: a hundred thousand writes would show nothing more.
+        sizes = _PIECES if len(body) < _LONG else _PIECES[-1:]
+        largest = self._chance.choice(sizes)
         start = 0
         while start < len(body):
             end = start + self._chance.randint(1, largest)

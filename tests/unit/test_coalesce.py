@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 from hypothesis import given
 
-from service.coalesce import Coalescer, LagWindow, merge
+from service.coalesce import Coalescer, LoadWindow, merge
 from service.domain.events import (
     Event,
     Finish,
@@ -114,25 +114,34 @@ async def test_without_a_window_no_read_waits_and_a_single_event_is_passed_on_as
 
 
 def test_a_small_lag_opens_no_window() -> None:
-    window = LagWindow(0.05)
+    window = LoadWindow(0.05)
     for _ in range(100):
         window.observe(0.0009)
     assert window() == 0.0
 
 
-def test_the_window_grows_with_the_lag_up_to_its_bound() -> None:
+@pytest.mark.parametrize("loads", [[(0.002, 0), (0.004, 0), (5.0, 0)], [(0, 0.4), (0, 0.7), (0, 1.0), (0, 2.0)]])
+def test_the_window_grows_with_lag_and_use_up_to_its_bound(loads: list[tuple[float, float]]) -> None:
     sizes = []
-    for lag in (0.002, 0.005, 0.01, 5.0):
-        window = LagWindow(0.05)
+    for lag, busy in loads:
+        window = LoadWindow(0.05)
         for _ in range(50):
-            window.observe(lag)
+            window.observe(lag, busy)
         sizes.append(window())
     assert sizes == sorted(sizes)
-    assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3] == 0.05
+    assert 0 < sizes[0] < sizes[1] < 0.05
+    assert sizes[-1] == 0.05
+
+
+def test_a_process_that_is_mostly_idle_opens_no_window() -> None:
+    window = LoadWindow(0.05)
+    for _ in range(50):
+        window.observe(0.0, 0.29)
+    assert window() == 0.0
 
 
 def test_the_window_closes_by_degrees_once_the_lag_is_gone() -> None:
-    window = LagWindow(0.05)
+    window = LoadWindow(0.05)
     for _ in range(20):
         window.observe(0.01)
     falling = [window()]
@@ -145,6 +154,6 @@ def test_the_window_closes_by_degrees_once_the_lag_is_gone() -> None:
 
 @pytest.mark.parametrize("lag", [-1.0, -0.001])
 def test_a_timer_that_fires_early_is_no_lag(lag: float) -> None:
-    window = LagWindow()
+    window = LoadWindow()
     window.observe(lag)
     assert window() == 0.0

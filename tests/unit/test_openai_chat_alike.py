@@ -46,28 +46,42 @@ def test_escapes_that_orjson_would_not_write_are_read_all_the_same() -> None:
     assert said(decode(pieces)) == said(decode([pieces[0], pieces[1], b"".join(pieces[2:])])) == "abA/\U0001f600c"
 
 
-def test_a_text_that_is_no_json_string_is_never_taken_for_one() -> None:
+def known() -> AlikeChunks:
     alike = AlikeChunks()
     alike.learn(FRAME % b'"a"', TextDelta("a"))
     assert alike.known
+    return alike
+
+
+def test_a_text_that_is_no_json_string_is_never_taken_for_one() -> None:
     for body in (b'b","c', b"b\\", b'"', b"\n", b"\xff"):
-        assert alike.read([FRAME % b'"x"', (FRAME % b'"@"').replace(b"@", body)]) is None
+        assert known().run([FRAME % b'"x"', (FRAME % b'"@"').replace(b"@", body)], 0) == (None, 0)
 
 
 def test_two_wrong_texts_that_make_up_for_each_other_are_not_taken_either() -> None:
-    alike = AlikeChunks()
-    alike.learn(FRAME % b'"a"', TextDelta("a"))
     wrong = [(FRAME % b'"@"').replace(b"@", body) for body in (b'b","c', b"d\\", b',"x')]
-    assert alike.read(wrong) is None
+    assert known().run(wrong, 0) == (None, 0)
 
 
-def test_a_chunk_that_differs_in_more_than_its_text_goes_the_general_way() -> None:
+def test_a_run_ends_at_the_chunk_that_differs_in_more_than_its_text() -> None:
+    other_choice = (FRAME % b'"b"').replace(b'"index":0', b'"index":1')
+    assert known().run([END, FRAME % b'"b"', FRAME % b'"c"', END, FRAME % b'"d"'], 1) == (TextDelta("bc"), 3)
+    assert known().run([FRAME % b'"b"', other_choice], 0) == (TextDelta("b"), 1)
+    assert known().run([FRAME % b'"b"'], 0) == (TextDelta("b"), 1)
+    assert known().run([END], 0) == (None, 0)
+    assert known().run([FRAME % b'""'], 0) == (None, 0)
+
+
+def test_padding_of_any_length_makes_no_difference() -> None:
+    padded = [
+        FRAME[:-1] % text + b',"obfuscation":"%s"}' % pad for text, pad in ((b'"a"', b"x1"), (b'"b"', b"yZ23"))
+    ]
     alike = AlikeChunks()
-    alike.learn(FRAME % b'"a"', TextDelta("a"))
-    assert alike.read([FRAME % b'"b"', END]) is None
-    assert alike.read([(FRAME % b'"b"').replace(b'"index":0', b'"index":1')]) is None
-    assert alike.read([FRAME % b'""']) is None
-    assert alike.read([FRAME % b'"b"', FRAME % b'"c"']) == TextDelta("bc")
+    alike.learn(padded[0], TextDelta("a"))
+    assert alike.run(padded, 0) == (TextDelta("ab"), 2)
+    more = FRAME[:-1] % b'"c"' + b',"obfuscation":"x","usage":{"prompt_tokens":1}}'
+    assert alike.run([*padded, more], 0) == (TextDelta("ab"), 2)
+    assert alike.run([FRAME % b'"a"'], 0) == (None, 0)
 
 
 def test_a_text_whose_place_is_not_found_at_once_teaches_nothing() -> None:

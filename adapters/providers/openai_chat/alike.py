@@ -7,6 +7,7 @@ JSON string, and a run of such chunks is decoded as one JSON array. Anything els
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -16,15 +17,21 @@ from service.domain.events import TextDelta
 _BEFORE: Final = b'"content":'
 
 
+# OpenAI ends its chunks with padding against traffic analysis, of another length each time; nobody reads it.
+_PADDING: Final = b'"obfuscation":"'
+_END: Final = b'"}'
+
+
 class AlikeChunks:
     """Knows the bytes around a stream's text once `learn` has seen a plain chunk."""
 
-    __slots__ = ("_after", "_before", "_choice", "known")
+    __slots__ = ("_after", "_before", "_choice", "_padded", "known")
 
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
         self._choice = 0
+        self._padded = False
         self.known = False
 
     def learn(self, data: bytes, token: TextDelta) -> None:
@@ -37,28 +44,57 @@ class AlikeChunks:
             # Another spelling of the text than orjson's, or the word stands elsewhere, too: no matter.
             self.known = False
             return
+        after = data[start + len(text) - 1 :]
+        padding = after.find(_PADDING)
+        self._padded = padding >= 0 and _is_padding(after[padding + len(_PADDING) :])
         self._before = data[: start + 1]
-        self._after = data[start + len(text) - 1 :]
+        self._after = after[: padding + len(_PADDING)] if self._padded else after
         self._choice = token.choice
         self.known = True
 
-    def read(self, chunks: list[bytes]) -> TextDelta | None:
-        """The text of `chunks` as one delta; None when one of them differs in more than its text."""
-        before, after = self._before, self._after
-        start, end = len(before), -len(after)
-        texts = []
-        for chunk in chunks:
-            if not (chunk.startswith(before) and chunk.endswith(after)):
-                return None
-            texts.append(chunk[start:end])
+    def run(self, chunks: Sequence[bytes], start: int) -> tuple[TextDelta | None, int]:
+        """The text of the chunks from `start` on that are alike, as one delta, and where they end.
+
+        None and `start` when the first of them is not, or their texts are no JSON strings.
+        """
+        texts = self._padded_texts(chunks, start) if self._padded else self._texts(chunks, start)
+        if not texts:
+            return None, start
         joined = b'","'.join(texts) + b'"]'
         if b'\\"' in joined and (b'\\","' in joined or joined.endswith(b'\\"]')):
-            return None  # a text may end in a backslash, which would swallow the quote that separates it
+            return None, start  # a text may end in a backslash, which would swallow the quote that separates it
         try:
             found = orjson.loads(b'["' + joined)
         except orjson.JSONDecodeError:
-            return None
+            return None, start
         # A text that holds a quote of its own is no JSON string: the number of strings tells.
-        if len(found) != len(chunks) or not all(found):
-            return None
-        return TextDelta("".join(found), self._choice)
+        if len(found) != len(texts) or not all(found):
+            return None, start
+        return TextDelta("".join(found), self._choice), start + len(texts)
+
+    def _texts(self, chunks: Sequence[bytes], start: int) -> list[bytes]:
+        before, after = self._before, self._after
+        first, last = len(before), -len(after)
+        texts = []
+        for at in range(start, len(chunks)):
+            chunk = chunks[at]
+            if not (chunk.startswith(before) and chunk.endswith(after)):
+                break
+            texts.append(chunk[first:last])
+        return texts
+
+    def _padded_texts(self, chunks: Sequence[bytes], start: int) -> list[bytes]:
+        before, after = self._before, self._after
+        first, skip = len(before), len(after)
+        texts = []
+        for at in range(start, len(chunks)):
+            chunk = chunks[at]
+            end = chunk.rfind(after, first)
+            if end < 0 or not chunk.startswith(before) or not _is_padding(chunk[end + skip :]):
+                break
+            texts.append(chunk[first:end])
+        return texts
+
+
+def _is_padding(rest: bytes) -> bool:
+    return rest.endswith(_END) and (len(rest) == len(_END) or rest[:-2].isalnum())

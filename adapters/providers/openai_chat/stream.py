@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from adapters.providers.sse import SseEvent, SseParser
@@ -37,13 +39,13 @@ class StreamDecoder:
             UpstreamError: the provider's error, PROTOCOL, or CUT (`[DONE]` though no choice ended).
         """
         self._raise_held()
-        found = self._parser.plain(data) if self._alike.known else None
+        found = self._parser.plain(data)
         if found is None:
             return self._events(self._parser.feed(data))
         pieces, rest = found
-        token = self._alike.read(pieces)
-        events: list[Event] = [token] if token is not None else self._events([SseEvent(b"", p) for p in pieces])
+        events = self._events(plain=pieces)
         if rest and self._error is None:
+            # What is left is no whole event: it is kept until its end comes.
             events.extend(self._events(self._parser.feed(rest)))
         return events
 
@@ -72,10 +74,13 @@ class StreamDecoder:
         if self._error is not None:
             raise self._error
 
-    def _events(self, chunks: list[SseEvent]) -> list[Event]:
+    def _events(self, named: Sequence[SseEvent] = (), plain: Sequence[bytes] = ()) -> list[Event]:
+        """The events of chunks: `named` ones, or `plain` ones that have data and nothing else."""
         events: list[Event] = []
         try:
-            self._take(chunks, events)
+            for name, data in named:
+                self._chunk(name, data, events)
+            self._take(plain, events)
         except UpstreamError as error:
             self._error = error
         except (TypeError, KeyError, AttributeError, ValueError) as broken:
@@ -84,26 +89,35 @@ class StreamDecoder:
             raise self._error
         return events
 
-    def _take(self, chunks: list[SseEvent], events: list[Event]) -> None:
-        reader = self._reader
-        for name, data in chunks:
-            if self._done or not data:
-                continue
-            if data[:1] != b"{" and data.strip() == b"[DONE]":
-                self._finish(events)
-                continue
-            try:
-                document = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                raise protocol_error("invalid JSON") from None
-            if name == b"error":
-                raise UpstreamError(failure_in(parse(data)))
-            token = reader.plain(document)
-            if token is not None:
-                self._alike.learn(data, token)
-                events.append(token)
-            else:
-                reader.take(document, events)
+    def _take(self, chunks: Sequence[bytes], events: list[Event]) -> None:
+        at, alike = 0, self._alike
+        while at < len(chunks):
+            if alike.known:
+                token, at = alike.run(chunks, at)
+                if token is not None:
+                    events.append(token)
+                    continue
+            self._chunk(b"", chunks[at], events)
+            at += 1
+
+    def _chunk(self, name: bytes, data: bytes, events: list[Event]) -> None:
+        if self._done or not data:
+            return
+        if data[:1] != b"{" and data.strip() == b"[DONE]":
+            self._finish(events)
+            return
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise protocol_error("invalid JSON") from None
+        if name == b"error":
+            raise UpstreamError(failure_in(parse(data)))
+        token = self._reader.plain(document)
+        if token is not None:
+            self._alike.learn(data, token)
+            events.append(token)
+        else:
+            self._reader.take(document, events)
 
     def _finish(self, events: list[Event]) -> None:
         reader = self._reader
