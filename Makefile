@@ -19,11 +19,12 @@ PROTOS := .venv-protos/.installed
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup model run smoke test check tests-only clients lint format types imports protos protos-check \
-	protos-baseline golden bench lock clean
+	protos-baseline golden docs bench lock clean
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables: PYTHON=/path/to/python3.11 makes the environments; PYTEST='-k words' goes to pytest."
 
 ## Setting up
 
@@ -125,6 +126,11 @@ golden: setup ## rewrite the golden files from what the code says now; read the 
 	@echo "==> rewriting the golden files"
 	@$(BIN)/python -m pytest tests/golden --update-golden --quiet
 	@git --no-pager diff --stat -- tests/golden
+
+docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, errors
+	@$(BIN)/python -m service.settings.document
+	@$(BIN)/python -m adapters.catalog.document
+	@$(BIN)/python -m service.edge.errors_document
 
 bench: setup ## measure: the bare floor, the sketch and the service, interleaved
 	@$(BIN)/python -m bench

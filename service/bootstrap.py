@@ -121,7 +121,8 @@ class Service:
         )
         catalog = CatalogHandler(self.catalog)
         routing = RoutingHandler(self.catalog, self.router, self._live.chat, clock=time.monotonic)
-        wrap = GrpcCalls(calls, self.admission)
+        certificates = settings.grpc.tls.client_ca is not None
+        wrap = GrpcCalls(calls, self.admission, certificates=certificates)
         open_to_all = GrpcCalls(calls, self.admission, public=True)
         services = (
             chat_service(wrap, chat),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -20,6 +21,8 @@ from service.edge import log_events
 
 READY: Final = "ready"
 _RESTART_DELAYS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+_STEADY: Final = 60.0
+"""Seconds after which a child counts as healthy: its next end is a first one."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class _Child:
     index: int
     process: SpawnProcess
     pipe: Connection
+    started: float = field(default_factory=time.monotonic)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -95,6 +99,8 @@ class Children:
                 for waiter in waits:
                     waiter.cancel()
             for child in [c for c in self._children.values() if c.ended.is_set()]:
+                if time.monotonic() - child.started > _STEADY:
+                    failures[child.index] = 0
                 delay = _RESTART_DELAYS[min(failures[child.index], len(_RESTART_DELAYS) - 1)]
                 failures[child.index] += 1
                 self._log.error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapters import logs
 from adapters.documents.read import DocumentError
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
@@ -96,6 +97,7 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
         )
         service = bootstrap.Service(settings, start)
         await service.process.start()
+        _freeze_what_stays()
         ports = service.process.ports
         _announce(settings, ports)
         try:
@@ -138,7 +140,12 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
         _announce(settings, ports)
         told = shown is None or await _show(shown, ports, once=options.once)
         if not (options.once or not told):
-            await stop.wait()
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait((stopped, watching), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if watching.done():
+                # Nobody restarts children any more: better to end and be restarted as a whole.
+                watching.result()
         return 0 if told else 1
 
 
@@ -146,7 +153,12 @@ def child_main(
     pipe: Connection, _index: int, config: Path | None, catalog: Path | None, drain_pause: bool
 ) -> None:
     """One of several serving processes. Ends when told, or when the pipe to its parent closes."""
-    settings = Settings.load(config, os.environ)
+    try:
+        settings = Settings.load(config, os.environ)
+    except SettingsError as error:
+        # A bad edit after the start: the others go on with what they have, this one is tried again later.
+        _say(f"can't start: {error}")
+        sys.exit(_CANT_START)
     logs.configure(settings.log.format, settings.log.level)
     sys.exit(_run(settings, lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
 
@@ -169,8 +181,18 @@ async def _serve_as_child(
     start = bootstrap.Start(config, catalog=catalog, share_ports=True, drain_pause=drain_pause)
     service = bootstrap.Service(settings, start)
     await service.process.start()
+    _freeze_what_stays()
     pipe.send(READY)
     return await bootstrap.run_until_stopped(service, stop)
+
+
+def _freeze_what_stays() -> None:
+    """Takes what start-up left behind out of the garbage collector's sight: modules, descriptors, tables.
+
+    A full collection otherwise walks all of it, again and again, while calls wait.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _start_demo(stack: AsyncExitStack) -> Demo:

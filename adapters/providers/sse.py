@@ -136,7 +136,9 @@ class SseParser:
             )
 
     def _lines(self, data: bytes) -> list[SseEvent]:
-        if self._skip_lf and data:
+        if not data:
+            return []
+        if self._skip_lf:
             self._skip_lf = False
             data = data.removeprefix(b"\n")
         events: list[SseEvent] = []

@@ -56,12 +56,18 @@ class Rpc(Generic[Request]):
 
 
 class GrpcCalls:
-    """Wraps method bodies for the server. `public`: no key is asked for (the catalogue)."""
+    """Wraps method bodies for the server.
 
-    def __init__(self, calls: Calls, admission: Admission, *, public: bool = False) -> None:
+    `public`: no key is asked for (the catalogue). `certificates`: clients may show one, so it is looked at.
+    """
+
+    def __init__(
+        self, calls: Calls, admission: Admission, *, public: bool = False, certificates: bool = False
+    ) -> None:
         self._calls = calls
         self._admission = admission
         self._public = public
+        self._certificates = certificates
         self._log = structlog.get_logger().bind()
 
     def unary(
@@ -138,7 +144,7 @@ class GrpcCalls:
             request_id,
             "grpc",
             remaining=transport.time_remaining(),
-            certificate_names=_certificate_names(transport),
+            certificate_names=_certificate_names(transport) if self._certificates else (),
             public=self._public,
         )
 

@@ -26,7 +26,8 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
 
     async def create(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> chat_pb2.ChatCompletion:
         answer = await chat.create(rpc.request, rpc.call)
-        await rpc.transport.send_initial_metadata(_metadata(rpc, answer.decision))
+        # Trailing, because initial metadata would be a write of its own: a sixth of the call's CPU.
+        rpc.transport.set_trailing_metadata(_metadata(rpc, answer.decision))
         return answer.completion
 
     async def stream(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> None:
@@ -38,9 +39,8 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
             while batch := await chunks.next():
                 for chunk in batch:
                     await transport.write(chunk)
-            if chunks.decision != announced:
-                # The headers went out before the commit point: the final decision follows in the trailers.
-                transport.set_trailing_metadata(chunks.decision.headers())
+            # What was announced may have changed, when the headers went out before the commit point.
+            transport.set_trailing_metadata(_metadata(rpc, chunks.decision))
         finally:
             await chunks.aclose()
 

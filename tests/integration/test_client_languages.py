@@ -82,7 +82,7 @@ class FakeChat(ChatServiceServicer):
                 "temperature must be at most 2",
                 (("grpc-status-details-bin", bad_temperature()), ("grpc-retry-pushback-ms", "-1")),
             )
-        await context.send_initial_metadata((("x-provider-slug", "fake"),))
+        context.set_trailing_metadata((("x-provider-slug", "fake"),))
 
 
 def bad_temperature() -> bytes:

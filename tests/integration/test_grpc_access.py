@@ -207,6 +207,19 @@ def swap_data(folder: Path, version: str, files: dict[str, bytes]) -> None:
     pointer.rename(folder / "..data")
 
 
+async def test_settings_that_kubernetes_swaps_in_by_its_data_link_count(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as up:
+        file = up.upstreams.settings_file
+        text = file.read_text()
+        file.unlink()
+        swap_data(tmp_path, "first", {file.name: text.encode()})
+        up.service.watcher.poll()
+        assert await code_of(up.chat.CreateChatCompletion(ask())) is grpc.StatusCode.OK
+        swap_data(tmp_path, "second", {file.name: f"{text}floor: {{eu_owned: true}}\n".encode()})
+        await until(lambda: up.service.watcher.current.floor.eu_owned, "the swap is seen")
+        assert await code_of(up.chat.CreateChatCompletion(ask())) is grpc.StatusCode.FAILED_PRECONDITION
+
+
 class Certificates:
     """A private authority, and files that a door reads."""
 
@@ -340,6 +353,16 @@ async def test_a_bad_replacement_keeps_the_certificate_in_use_and_is_logged(
         await asyncio.sleep(0.2)
         for door in served:
             assert await certificates.served(door) == fresh
+
+
+@pytest.mark.parametrize("door", ["grpc", "http"])
+async def test_a_certificate_that_can_not_be_used_stops_the_start_with_its_file(
+    tmp_path: Path, certificates: Certificates, door: str
+) -> None:
+    certificates.write({"tls.crt": b"no PEM at all\n", "tls.key": b"nor this\n"})
+    with pytest.raises(OSError, match=r"TLS files can't be used .*tls\.crt"):
+        async with running_service(tmp_path, {door: certificates.settings()}):
+            pass
 
 
 async def test_a_client_certificate_names_its_owner(tmp_path: Path, certificates: Certificates) -> None:

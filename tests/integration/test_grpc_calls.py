@@ -71,22 +71,26 @@ async def test_tool_calls_arrive_whole_and_streamed(up: InProcess) -> None:
     assert "".join(piece.arguments for piece in pieces) == '{"city":"Paris"}'
 
 
-async def test_the_routing_decision_comes_in_the_initial_metadata(up: InProcess) -> None:
+@pytest.mark.parametrize("rpc", ["CreateChatCompletion", "StreamChatCompletion"])
+async def test_the_routing_decision_comes_in_the_trailers(up: InProcess, rpc: str) -> None:
     up.alpha.script(Script(fault=UNAVAILABLE))
-    call = up.chat.CreateChatCompletion(ask("sim/both:floor"))
-    await call
-    initial, _ = await sent(call)
-    assert {name: value for name, value in initial.items() if name.startswith("x-")} == {
-        "x-request-id": initial["x-request-id"],
+    call = getattr(up.chat, rpc)(ask("sim/both:floor"))
+    assert [message async for message in aiter_of(call)]
+    initial, trailing = await sent(call)
+    assert {name: value for name, value in trailing.items() if name.startswith("x-")} == {
+        "x-request-id": trailing["x-request-id"],
         "x-provider-slug": "beta",
         "x-provider-id": "beta",
         "x-model-used": "sim/both",
         "x-model-variant": "floor",
-        "x-routing-strategy": initial["x-routing-strategy"],
+        "x-routing-strategy": trailing["x-routing-strategy"],
         "x-fallback-count": "1",
         "x-model-fallback-count": "0",
     }
-    assert initial["x-routing-strategy"]
+    assert trailing["x-routing-strategy"]
+    assert initial == ({} if rpc == "CreateChatCompletion" else trailing), (
+        "a stream announces the same at its start"
+    )
 
 
 async def test_a_streams_decision_waits_for_the_commit_point(up: InProcess) -> None:
@@ -95,7 +99,7 @@ async def test_a_streams_decision_waits_for_the_commit_point(up: InProcess) -> N
     assert text_of([chunk async for chunk in call])
     initial, trailing = await sent(call)
     assert (initial["x-provider-slug"], initial["x-fallback-count"]) == ("beta", "1")
-    assert "x-provider-slug" not in trailing
+    assert trailing == initial
 
 
 async def test_a_decision_that_changed_after_the_headers_went_out_follows_in_the_trailers(up: InProcess) -> None:
@@ -125,15 +129,16 @@ async def test_a_failure_after_the_headers_went_out_names_the_last_endpoint_in_t
 @pytest.mark.parametrize("rpc", ["CreateChatCompletion", "StreamChatCompletion"])
 async def test_the_callers_request_id_is_returned_and_sent_upstream(up: InProcess, rpc: str) -> None:
     call = getattr(up.chat, rpc)(ask(), metadata=(("x-request-id", "mine-42"),))
-    initial = dict(await call.initial_metadata())
-    assert initial["x-request-id"] == "mine-42"
+    assert [message async for message in aiter_of(call)]
+    _, trailing = await sent(call)
+    assert trailing["x-request-id"] == "mine-42"
     assert up.alpha.calls[0].headers["x-request-id"] == "mine-42"
 
 
 @pytest.mark.parametrize("given", ["has a blank", "x" * 200])
 async def test_a_malformed_request_id_is_replaced_in_the_answer_and_upstream(up: InProcess, given: str) -> None:
     call = up.chat.CreateChatCompletion(ask(), metadata=(("x-request-id", given),))
-    made = dict(await call.initial_metadata())["x-request-id"]
+    made = dict(await call.trailing_metadata())["x-request-id"]
     assert made != given
     assert up.alpha.calls[0].headers["x-request-id"] == made
 

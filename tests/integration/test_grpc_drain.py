@@ -51,7 +51,7 @@ async def test_a_signal_drains_in_stages_and_the_exit_code_is_0(tmp_path: Path, 
         assert await probe(f"{up.admin}/readyz") == 200
         watch = up.health.Watch(health_pb2.HealthCheckRequest())
         await watch.read()
-        up.alpha.script(Script(tokens=40, pace=0.05))
+        up.alpha.script(Script(tokens=28, pace=0.05))
         stream = up.chat.StreamChatCompletion(ask())
         reading = asyncio.ensure_future(whole(stream))
         await up.alpha.wait_for(lambda calls: bool(calls) and calls[0].tokens_sent > 2)

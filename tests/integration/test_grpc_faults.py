@@ -115,6 +115,11 @@ def assert_is(error: Any, reason: Reason) -> None:
         assert key not in repr(error)
 
 
+def assert_came(text: str, fault: str) -> None:
+    """A reset takes along what the client's kernel had not handed over yet; nothing else loses anything."""
+    assert text == "abc" or (fault == "reset" and text and "abc".startswith(text))
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("rpc", RPCS)
 @pytest.mark.parametrize("fault", EARLY)
@@ -146,7 +151,7 @@ async def test_a_fault_after_the_commit_point_ends_the_stream_with_a_status(
     given, reason = LATE[fault]
     simulator(up, dialect).script(Script(text=("a", "b", "c", "d", "e"), pace=0.005, fault=given))
     text, error = await read(up, "stream", ask(f"sim/{dialect}"))
-    assert text == "abc"
+    assert_came(text, fault)
     assert_is(error, reason)
 
 
@@ -206,9 +211,9 @@ async def test_what_would_fail_everywhere_or_is_unknown_is_not_tried_elsewhere(
 @pytest.mark.parametrize("fault", LATE)
 async def test_after_the_commit_point_nothing_falls_back(up: InProcess, fault: str) -> None:
     given, reason = LATE[fault]
-    up.alpha.script(Script(text=("a", "b", "c", "d"), fault=given))
+    up.alpha.script(Script(text=("a", "b", "c", "d"), pace=0.005, fault=given))
     text, error = await read(up, "stream", ask("sim/both"))
-    assert text == "abc"
+    assert_came(text, fault)
     assert_is(error, reason)
     assert not up.beta.calls
 

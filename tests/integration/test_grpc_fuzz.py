@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.support.running import InProcess, ask, running_service
+from tests.support.statuses import fields_of
 
 METHODS: Final = (
     "ChatService/CreateChatCompletion",
@@ -187,7 +188,7 @@ def fill(message: Message, dice: random.Random, depth: int) -> None:
             setattr(message, field.name, scalar(field, dice))
 
 
-def inner_messages(message: Message, field: FieldDescriptor, dice: random.Random) -> Iterator[Message]:
+def inner_messages(message: Message, field: Any, dice: random.Random) -> Iterator[Message]:
     if not field.is_repeated:
         inner: Message = getattr(message, field.name)
         inner.SetInParent()
@@ -197,7 +198,7 @@ def inner_messages(message: Message, field: FieldDescriptor, dice: random.Random
         yield getattr(message, field.name).add()
 
 
-def scalar(field: FieldDescriptor, dice: random.Random) -> Any:
+def scalar(field: Any, dice: random.Random) -> Any:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING:
             text = dice.choice(TEXTS)
@@ -241,3 +242,23 @@ async def test_random_messages_are_refused_or_answered(up: InProcess) -> None:
     assert grpc.StatusCode.INVALID_ARGUMENT in seen
     seen = await throw(up, st.integers(0, 2**32).map(random_dry_run), METHODS[2:3])
     assert grpc.StatusCode.INVALID_ARGUMENT in seen
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"audio": {"id": "a"}},
+        {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"refusal": "no"},
+        {"name": "somebody"},
+        {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "a"}}]},
+    ],
+    ids=lambda message: next(iter(message)),
+)
+async def test_a_user_message_with_one_field_that_is_not_its_content_is_refused(
+    up: InProcess, message: dict[str, Any]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await up.chat.CreateChatCompletion(ask(messages=[{"role": "user", **message}]))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert any(path.startswith("messages[0].") for path in fields_of(caught.value))

@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
+from eurouter.v1 import chat_pb2_grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2
 
@@ -54,8 +56,6 @@ async def test_the_health_of_an_unknown_service_is_not_found(up: InProcess) -> N
 
 
 async def test_watchers_and_probes_see_a_drain_while_calls_are_still_served(tmp_path: Path) -> None:
-    import aiohttp
-
     async with running_service(tmp_path, {"drain": {"pause_seconds": 0.6}}) as up, aiohttp.ClientSession() as web:
         watch = up.health.Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAMES[0]))
         assert (await watch.read()).status == SERVING
@@ -113,8 +113,6 @@ async def test_an_image_of_20_mb_reaches_the_provider(up: InProcess) -> None:
     request = ask(messages=image(15_000_000))
     assert request.ByteSize() > 20_000_000
     async with plain_channel(up.grpc, max_send_message_length=-1) as channel:
-        from eurouter.v1 import chat_pb2_grpc
-
         answer = await chat_pb2_grpc.ChatServiceStub(channel).CreateChatCompletion(request)
     assert answer.choices
     sent = up.alpha.calls[0].body["messages"][0]["content"][0]["image_url"]["url"]
@@ -123,10 +121,35 @@ async def test_an_image_of_20_mb_reaches_the_provider(up: InProcess) -> None:
 
 async def test_a_message_above_32_mib_is_refused_as_too_large(up: InProcess) -> None:
     async with plain_channel(up.grpc, max_send_message_length=-1) as channel:
-        from eurouter.v1 import chat_pb2_grpc
-
         with pytest.raises(aio.AioRpcError) as caught:
             await chat_pb2_grpc.ChatServiceStub(channel).CreateChatCompletion(ask(messages=image(26_000_000)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not up.alpha.calls
     assert (await up.chat.CreateChatCompletion(ask())).choices
+
+
+async def test_the_http_listeners_name_the_service_and_not_its_library(up: InProcess) -> None:
+    async with aiohttp.ClientSession() as web:
+        for url in (f"{up.http}/v1/models", f"{up.http}/no/such/path", f"{up.admin}/livez"):
+            async with web.get(url) as answer:
+                assert answer.headers["server"] == "eurouter"
+
+
+async def test_the_metrics_count_calls_attempts_and_tokens_of_both_doors(up: InProcess) -> None:
+    await up.chat.CreateChatCompletion(ask("sim/both"))
+    async for _ in up.chat.StreamChatCompletion(ask("sim/both")):
+        pass
+    async with aiohttp.ClientSession() as web:
+        body = {"model": "sim/both", "messages": [{"role": "user", "content": "hi"}]}
+        async with web.post(f"{up.http}/v1/chat/completions", json=body) as answer:
+            assert answer.status == 200
+        async with web.get(f"{up.admin}/metrics") as answer:
+            shown = await answer.text()
+    assert 'eurouter_requests_total{door="grpc",method="CreateChatCompletion",outcome="ok"} 1.0' in shown
+    assert 'eurouter_requests_total{door="grpc",method="StreamChatCompletion",outcome="ok"} 1.0' in shown
+    assert 'eurouter_requests_total{door="http",' in shown
+    assert 'eurouter_upstream_attempts_total{outcome="ok",provider="alpha"} 3.0' in shown
+    assert 'eurouter_upstream_first_token_seconds_count{provider="alpha"} 1.0' in shown
+    assert 'eurouter_tokens_total{direction="output",model="sim/both",provider="alpha"}' in shown
+    assert "eurouter_requests_in_flight 0.0" in shown
+    assert "_created" not in shown

@@ -179,6 +179,22 @@ async def test_an_edit_of_the_catalogue_reaches_all_processes(up: Child) -> None
     assert len(up.alpha.calls) == 16
 
 
+async def test_a_process_that_dies_after_a_bad_edit_comes_back_when_the_file_is_mended(up: Child) -> None:
+    good = up.upstreams.settings_file.read_text()
+    up.upstreams.settings_file.write_text(f"{good}floor: {{data_residency: [nowhere]}}\n")
+    await until(lambda: up.logged().count("settings_rejected") == 2, "both processes refused the edit")
+    os.kill(children_of(up.process.pid)[0], signal.SIGKILL)
+    await until(lambda: "can't start: floor.data_residency" in up.logged(), "the reason is told", 20)
+    await call_once(up)
+    status, why = await ready(up)
+    assert (status, why) == (503, "1 of 2 processes serve\n")
+    up.upstreams.settings_file.write_text(good)
+    async with asyncio.timeout(20):
+        while (await ready(up))[0] != 200:
+            await asyncio.sleep(0.05)
+    assert "Traceback" not in up.logged()
+
+
 async def test_several_processes_need_ports_that_can_be_shared(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"set grpc\.port and http\.port to numbers"):
         async with running_child(tmp_path, {"processes": 2}):

@@ -50,7 +50,11 @@ def a_model_for_each_fault(alpha: str, beta: str) -> Rows:
     """So that no cool-down spares a later fault its call."""
     rows = two_dialects(alpha, beta)
     rows["models"] += [
-        {"id": f"{form}/{number}-{slug}", "endpoints": [{"provider": slug, "model": "one", "price": PRICE}]}
+        {
+            "id": f"{form}/{number}-{slug}",
+            "endpoints": [{"provider": slug, "model": "one", "price": PRICE}],
+            "input_modalities": ["text", "image"],
+        }
         for form in FORMS
         for number in range(len(FAULTS))
         for slug in ("alpha", "beta")

@@ -52,6 +52,14 @@ def test_the_wheel_says_what_it_needs_and_nothing_of_the_service(wheel: Path) ->
     assert sorted(re.split(r"\W", requirement)[0] for requirement in needed) == ["grpcio", "protobuf"]
 
 
+def test_the_wheel_carries_the_repositorys_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+        assert Parser().parsestr(archive.read(metadata).decode())["License-File"] == "LICENSE"
+
+
 def test_the_stubs_import_in_an_environment_that_has_only_what_they_declare(tmp_path: Path) -> None:
     (python_language,) = (language for language in LANGUAGES if language.slug == "python")
     python = install_stubs(tmp_path, fetched(python_language) / "wheels")

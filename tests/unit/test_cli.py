@@ -1,9 +1,12 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,7 @@ def test_config_check_prints_settings_as_yaml_and_the_providers(tmp_path: Path, 
     assert printed.startswith(f"# Settings: {config}, and over it EUROUTER_GRPC__PORT\n")
     assert re.search(r"^#   scaleway +active +3 models$", printed, re.MULTILINE)
     assert "Its key is missing: set the environment variable OPENAI_API_KEY." in printed
-    assert "# 16 models, of which 3 can be used now" in printed
+    assert re.search(r"^# \d+ models, of which 3 can be used now$", printed, re.MULTILINE)
     assert "very-secret" not in printed
 
 
@@ -162,3 +165,65 @@ def test_config_check_says_that_a_server_of_ones_own_is_asked_for_its_models(
     assert "gpu  active" in printed
     assert "asked for theirs once it serves" in printed
     assert "no provider can be used" not in printed
+
+
+@pytest.mark.parametrize("door", ["grpc", "http", "admin"])
+def test_a_port_that_is_taken_is_told_with_the_setting_that_names_it(door: str, tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        ports = {f"EUROUTER_{name.upper()}__PORT": "0" for name in ("grpc", "http", "admin")}
+        ports[f"EUROUTER_{door.upper()}__PORT"] = str(taken)
+        command = [sys.executable, "-m", "service", "serve"]
+        ran = subprocess.run(
+            command, env={**os.environ, **ports}, capture_output=True, text=True, check=False, timeout=30
+        )
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{taken}" in ran.stderr.replace("', ", ":")
+    assert f"set {door}.port (EUROUTER_{door.upper()}__PORT)" in ran.stderr
+
+
+def test_two_listeners_on_one_port_are_told_before_anything_starts(capsys: Capture) -> None:
+    assert cli.main(["serve"], {"EUROUTER_ADMIN__PORT": "8080"}) == 1
+    assert "admin.port: is the port of http already" in capsys.readouterr().err
+    assert cli.main(["config", "check"], {f"EUROUTER_{door}__PORT": "0" for door in ("GRPC", "HTTP")}) == 0
+
+
+def test_a_catalogue_that_can_not_be_used_stops_the_service_with_its_place(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text("providers:\n  - {slug: a, dialekt: openai_chat, base_url: 'http://127.0.0.1:1/v1'}\n")
+    ports = {f"EUROUTER_{name}__PORT": "0" for name in ("GRPC", "HTTP", "ADMIN")}
+    env = {**os.environ, **ports, "EUROUTER_CATALOG__PATH": str(catalogue)}
+    command = [sys.executable, "-m", "service", "serve"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert ran.returncode == 1
+    assert "providers[0].dialekt: is not a known key; did you mean 'dialect'? (line 2)" in ran.stderr
+
+
+def test_config_check_warns_of_a_dialect_that_looks_like_a_typing_error(tmp_path: Path, capsys: Capture) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    rows = [
+        {"slug": "a", "dialect": "openai-chat", "base_url": "http://127.0.0.1:1/v1"},
+        {"slug": "b", "dialect": "bedrock", "base_url": "http://127.0.0.1:1/v1"},
+    ]
+    catalogue.write_text(yaml.safe_dump({"providers": rows}))
+    assert cli.main(["config", "check"], {"EUROUTER_CATALOG__PATH": str(catalogue)}) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "Warning: provider" in line]
+    assert warned == ["# Warning: provider 'a': there is no dialect 'openai-chat'; did you mean 'openai_chat'?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--help"], "docs/settings.md"),
+        (["--version"], f"eurouter {metadata.version('eurouter')}"),
+        (["serve", "--help"], "gRPC on 127.0.0.1:50051"),
+        (["simulate", "--help"], "runs no model"),
+    ],
+)
+def test_help_says_what_happens_without_settings(arguments: list[str], said: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments, {})
+    assert caught.value.code == 0
+    assert said in " ".join(capsys.readouterr().out.split())

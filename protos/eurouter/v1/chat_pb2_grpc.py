@@ -28,10 +28,11 @@ if _version_not_supported:
 class ChatServiceStub(object):
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     def __init__(self, channel):
@@ -55,10 +56,11 @@ class ChatServiceStub(object):
 class ChatServiceServicer(object):
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     def CreateChatCompletion(self, request, context):
@@ -100,10 +102,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
 class ChatService(object):
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     @staticmethod

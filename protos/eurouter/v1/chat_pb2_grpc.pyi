@@ -29,10 +29,11 @@ GRPC_VERSION: str
 class ChatServiceStub:
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     @_typing.overload
@@ -50,10 +51,11 @@ class ChatServiceStub:
 class ChatServiceAsyncStub(ChatServiceStub):
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -67,10 +69,11 @@ class ChatServiceAsyncStub(ChatServiceStub):
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chat completions: OpenAI's Chat Completions API with EUrouter's routing fields, as typed messages.
 
-    Initial metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
+    Trailing metadata of every answer: x-request-id, x-provider-slug, x-provider-id, x-model-used,
     x-model-variant, x-routing-strategy, x-fallback-count, x-model-fallback-count and, where a hint was not
-    used, x-ignored-parameters. Errors carry google.rpc.ErrorInfo (domain eurouter.dev, reason from
-    ErrorReason) and, where they apply, BadRequest with JSON paths, RetryInfo and QuotaFailure.
+    used, x-ignored-parameters. A stream announces the same in its initial metadata. Errors carry
+    google.rpc.ErrorInfo (domain eurouter.dev, reason from ErrorReason) and, where they apply, BadRequest with
+    JSON paths, RetryInfo and QuotaFailure.
     """
 
     @_abc_1.abstractmethod

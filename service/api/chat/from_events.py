@@ -112,6 +112,8 @@ class ChunkWriter:
     def _apply(self, event: Event) -> None:  # noqa: C901  one arm per kind of event
         match event:
             case TextDelta():
+                if event.logprobs:
+                    self._begin_choice(event.choice)
                 choice = self._chunk_of(event.choice, "text")
                 choice.delta.content += event.text
                 if event.logprobs:
@@ -121,6 +123,8 @@ class ChunkWriter:
             case ToolCallStart() | ToolCallDelta():
                 self._call(event)
             case RefusalDelta():
+                if event.logprobs:
+                    self._begin_choice(event.choice)
                 choice = self._chunk_of(event.choice, "refusal")
                 choice.delta.refusal += event.text
                 if event.logprobs:
@@ -181,6 +185,13 @@ class ChunkWriter:
         self._open = choice
         self._kind = kind
         return choice
+
+    def _begin_choice(self, index: int) -> None:
+        """Keeps logprobs out of a choice's first chunk: OpenAI's Python client would count them twice there."""
+        if index not in self._choices:
+            self._chunk_of(index, _ANY)
+        if self._open is not None and self._open.delta.role:
+            self._open = None
 
     def _reasoning(self, event: ReasoningDelta) -> None:
         self._chunk_of(event.choice, "reasoning").delta.reasoning += event.text

@@ -57,7 +57,7 @@ def _turn(draft: Draft, history: History, index: int, message: pb.ChatMessage) -
     set_fields = message.ListFields()
     if len(set_fields) == 2 and role in (pb.CHAT_ROLE_USER, pb.CHAT_ROLE_SYSTEM, pb.CHAT_ROLE_DEVELOPER):
         # Nearly every message is one text: spare it the general way.
-        content = set_fields[1][1]
+        content = message.content
         if len(content) == 1 and not has_unknown(message):
             part = content[0]
             if part.WhichOneof("part") == "text" and not part.HasField("prompt_cache_breakpoint"):

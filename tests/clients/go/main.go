@@ -60,13 +60,13 @@ func ask(model, text string) *eurouterv1.CreateChatCompletionRequest {
 func unary(ctx context.Context, chat eurouterv1.ChatServiceClient, model string) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	var header metadata.MD
-	answer, err := chat.CreateChatCompletion(ctx, ask(model, "Say hello."), grpc.Header(&header))
+	var trailer metadata.MD
+	answer, err := chat.CreateChatCompletion(ctx, ask(model, "Say hello."), grpc.Trailer(&trailer))
 	if err != nil {
 		return err
 	}
 	fmt.Println("answer:", answer.GetChoices()[0].GetMessage().GetContent())
-	fmt.Println("provider:", strings.Join(header.Get("x-provider-slug"), ","))
+	fmt.Println("provider:", strings.Join(trailer.Get("x-provider-slug"), ","))
 	return nil
 }
 

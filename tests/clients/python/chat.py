@@ -53,9 +53,9 @@ def ask(model: str, text: str) -> CreateChatCompletionRequest:
 async def unary(chat: ChatServiceAsyncStub, key: str, model: str) -> None:
     call = chat.CreateChatCompletion(ask(model, "Say hello."), metadata=with_key(key), timeout=60)
     answer = await call
-    header = dict(await call.initial_metadata())
+    trailer = dict(await call.trailing_metadata())
     print("answer:", answer.choices[0].message.content)
-    print("provider:", header["x-provider-slug"])
+    print("provider:", trailer["x-provider-slug"])
 
 
 async def stream(chat: ChatServiceAsyncStub, key: str, model: str) -> None:

@@ -1,5 +1,5 @@
 // A client of eurouter: one whole answer, one streamed answer, one error read in full.
-import { credentials, Metadata, status, type ClientOptions, type ServiceError } from "@grpc/grpc-js";
+import { credentials, Metadata, status, type ClientOptions, type ServiceError, type StatusObject } from "@grpc/grpc-js";
 import { ChatServiceClient, ChatRole, CreateChatCompletionRequest, type ChatCompletion } from "./gen/eurouter/v1/chat.js";
 import { BadRequest, ErrorInfo, RetryInfo } from "./gen/google/rpc/error_details.js";
 import { Status } from "./gen/google/rpc/status.js";
@@ -38,27 +38,28 @@ const deadline = (seconds: number) => ({ deadline: Date.now() + seconds * 1000 }
 
 interface Answered {
   completion: ChatCompletion;
-  header: Metadata;
+  trailer: Metadata;
 }
 
 function create(chat: ChatServiceClient, key: Metadata, request: CreateChatCompletionRequest): Promise<Answered> {
   return new Promise((resolve, reject) => {
-    let header = new Metadata();
+    let answer: ChatCompletion | undefined;
     chat
       .createChatCompletion(request, key, deadline(60), (error, completion) => {
         if (error) reject(error);
-        else resolve({ completion, header });
+        else answer = completion;
       })
-      .on("metadata", (received: Metadata) => {
-        header = received;
+      // The status comes after the answer and brings the trailers.
+      .on("status", (received: StatusObject) => {
+        if (answer) resolve({ completion: answer, trailer: received.metadata });
       });
   });
 }
 
 async function unary(chat: ChatServiceClient, key: Metadata, model: string): Promise<void> {
-  const { completion, header } = await create(chat, key, ask(model, "Say hello."));
+  const { completion, trailer } = await create(chat, key, ask(model, "Say hello."));
   console.log("answer:", completion.choices[0]?.message?.content);
-  console.log("provider:", header.get("x-provider-slug").join(","));
+  console.log("provider:", trailer.get("x-provider-slug").join(","));
 }
 
 async function stream(chat: ChatServiceClient, key: Metadata, model: string): Promise<void> {

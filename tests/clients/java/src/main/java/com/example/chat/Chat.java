@@ -74,7 +74,7 @@ public final class Chat {
             .withInterceptors(MetadataUtils.newCaptureMetadataInterceptor(headers, trailers))
             .createChatCompletion(ask(model, "Say hello."));
     System.out.println("answer: " + answer.getChoices(0).getMessage().getContent());
-    System.out.println("provider: " + headers.get().get(key("x-provider-slug")));
+    System.out.println("provider: " + trailers.get().get(key("x-provider-slug")));
   }
 
   static void stream(ChatServiceBlockingStub chat, String model) {
