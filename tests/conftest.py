@@ -3,9 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import guard, parts
+
+# A busy machine is no failure: what takes too long ends at pytest's own time limit.
+hypothesis.settings.register_profile(
+    "eurouter", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("eurouter")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -75,11 +75,11 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
 
 
 def _thinking_first(block: Block) -> bool:
-    return block["type"] not in ("thinking", "redacted_thinking")
+    return str(block["type"]) not in ("thinking", "redacted_thinking")
 
 
 def _results_first(block: Block) -> bool:
-    return block["type"] != "tool_result"
+    return str(block["type"]) != "tool_result"
 
 
 def _short(blocks: list[Block]) -> str | list[Block]:

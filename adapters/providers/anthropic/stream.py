@@ -60,11 +60,16 @@ class StreamDecoder:
             if error.failure.kind is FailureKind.PROTOCOL and not self._done:
                 raise _cut() from None  # half an event is a cut stream
             raise
-        if self._error is not None and self._error.failure.kind is not FailureKind.PROTOCOL:
-            raise self._error
+        held = self._held()
+        if held is not None and held.failure.kind is not FailureKind.PROTOCOL:
+            raise held
         if not self._done:
             raise _cut()
         return events
+
+    def _held(self) -> UpstreamError | None:
+        """The error that `_events` keeps back until what came before it is taken."""
+        return self._error
 
     def _events(self, received: list[SseEvent]) -> list[Event]:
         events: list[Event] = []

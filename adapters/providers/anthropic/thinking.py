@@ -62,7 +62,7 @@ def write_thinking(body: dict[str, Any], generation: Generation, model: str) -> 
         return
     adaptive = is_adaptive(model)
     known = LEVELS if adaptive else BUDGET_SHARES
-    if effort not in known:
+    if effort is None or effort not in known:
         names = ", ".join(("none", *known))
         raise invalid("reasoning.effort", f"this endpoint takes {names}")
     _exclude(generation)
