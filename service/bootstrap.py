@@ -86,7 +86,7 @@ class Service:
             on_change=self._settings_changed,
             check=lambda fresh: problems(fresh, self.secrets.resolve),
         )
-        self._live = _Live(self.watcher, drain_pause=start.drain_pause)
+        self._live = _Live(settings, drain_pause=start.drain_pause)
         self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
         self.admission = Admission(self.telemetry, time.monotonic)
         self.catalog = FileCatalog(
@@ -174,6 +174,7 @@ class Service:
         return tasks
 
     def _settings_changed(self, settings: Settings) -> None:
+        self._live.use(settings)
         self.catalog.use_rules(settings.rule_rows)
         self._window.max_window = settings.coalesce.max_window_ms / 1000
         logs.configure(settings.log.format, settings.log.level)
@@ -186,52 +187,45 @@ class Service:
 class _Live:
     """Settings that a reload changes, in the shapes that parts ask for on every call; made once per change."""
 
-    def __init__(self, watcher: SettingsWatcher, *, drain_pause: bool) -> None:
-        self._watcher = watcher
+    def __init__(self, settings: Settings, *, drain_pause: bool) -> None:
         self._drain_pause = drain_pause
-        self._of: Settings | None = None
-        self._chat = ChatSettings()
-        self._router = RouterSettings()
-        self._deadlines = DeadlineLimits()
+        self.use(settings)
 
-    def _refresh(self) -> Settings:
-        current = self._watcher.current
-        if current is not self._of:
-            self._chat = ChatSettings(
-                frozenset(current.hint_fields), current.floor.to_domain(), current.commit_wait_seconds
-            )
-            self._router = RouterSettings(current.routing.max_attempts, current.routing.max_retry_wait_seconds)
-            self._deadlines = DeadlineLimits(current.deadlines.default_seconds, current.deadlines.max_seconds)
-            self._of = current
-        return current
+    def use(self, settings: Settings) -> None:
+        """These settings from now on."""
+        self._settings = settings
+        self._chat = ChatSettings(
+            frozenset(settings.hint_fields), settings.floor.to_domain(), settings.commit_wait_seconds
+        )
+        self._router = RouterSettings(settings.routing.max_attempts, settings.routing.max_retry_wait_seconds)
+        self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
+        self._key_rows = settings.key_rows
+        self._owner_rows = settings.owner_rows
 
     def chat(self) -> ChatSettings:
-        self._refresh()
         return self._chat
 
     def router(self) -> RouterSettings:
-        self._refresh()
         return self._router
 
     def deadlines(self) -> DeadlineLimits:
-        self._refresh()
         return self._deadlines
 
     def hint_fields(self) -> frozenset[str]:
-        return self.chat().hint_fields
+        return self._chat.hint_fields
 
     def heartbeat(self) -> float:
-        return self._watcher.current.http.heartbeat_seconds
+        return self._settings.http.heartbeat_seconds
 
     def drain(self) -> DrainTimes:
-        drain = self._watcher.current.drain
+        drain = self._settings.drain
         return DrainTimes(drain.pause_seconds if self._drain_pause else 0.0, drain.finish_seconds)
 
     def key_rows(self) -> tuple[KeyRow, ...]:
-        return self._watcher.current.key_rows
+        return self._key_rows
 
     def owner_rows(self) -> tuple[OwnerRow, ...]:
-        return self._watcher.current.owner_rows
+        return self._owner_rows
 
 
 def _grpc_options(settings: Settings, *, share_port: bool) -> GrpcOptions:

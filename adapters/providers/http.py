@@ -57,12 +57,17 @@ class HttpClient:
             UpstreamError: CONNECT, TIMEOUT, PROTOCOL, UNKNOWN.
         """
         loop = asyncio.get_running_loop()
+        request = _request(url, headers, body, bounds)
+        limit = None if _is_bounded(bounds, loop.time(), len(body)) else asyncio.timeout_at(bounds.due)
         failure = None
         try:
-            async with asyncio.timeout_at(bounds.due) as limit:
-                response = await self._transport.handle_async_request(_request(url, headers, body, bounds))
+            if limit is None:
+                response = await self._transport.handle_async_request(request)
+            else:
+                async with limit:
+                    response = await self._transport.handle_async_request(request)
         except CLIENT_ERRORS as exc:
-            late = limit.expired()
+            late = limit is not None and limit.expired()
             failure = bounds.late(bounds.due_to) if late else failure_of(exc, bounds, answering=False)
         if failure is not None:
             # Raised out here so that no chain leads to exceptions that hold the address, and with it a key.
@@ -83,6 +88,15 @@ class HttpClient:
         )
         # A provider's cookies would tie one caller's call to another's.
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+
+def _is_bounded(bounds: Bounds, now: float, size: int) -> bool:
+    """Whether aiohttp's own timers end the call's first phase in time, so that it needs none of ours.
+
+    They watch the connecting and the wait for the first byte, and not the sending, which takes no time for a
+    body that the socket's buffer holds.
+    """
+    return size <= _SLICE and bounds.due - now > bounds.timeouts.connect + bounds.timeouts.first_byte
 
 
 class _Sliced(httpx.AsyncByteStream):

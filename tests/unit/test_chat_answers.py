@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.chat.completion import completion
+from service.api.chat.completion import whole as written
 from service.api.chat.from_events import ChunkWriter
 from service.coalesce import merge
 from service.domain.events import (
@@ -337,3 +338,11 @@ def test_a_value_without_room_in_the_contract_is_an_error_and_no_truncation() ->
         whole(START, Usage(2**40, 1, 2**40))
     with pytest.raises(ValueError, match="never started"):
         writer().write([START, ToolCallDelta(3, "x")])
+
+
+def test_a_plain_answer_is_written_alike_with_and_without_folding() -> None:
+    used = Usage(3, 2, 5, cached_tokens=0, details=(("prompt.audio_tokens", 0),))
+    for reason in (FinishReason.STOP, FinishReason.LENGTH, FinishReason.CONTENT_FILTER):
+        events = [Start("id", "m", 7, "fp", "default"), TextDelta("Hi"), Finish(reason, reason.value), used]
+        plain = written(events, provider="p", model="other", completion_id="c", now=1)
+        assert plain == completion(fold(events), provider="p", model="other", completion_id="c", now=1)

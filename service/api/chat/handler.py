@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from eurouter.v1 import chat_pb2 as pb
 
 from service.api.chat.call import ChatCall
-from service.api.chat.completion import completion
+from service.api.chat.completion import whole
 from service.api.chat.from_events import ChunkWriter
 from service.api.chat.to_domain import to_domain
 from service.coalesce import Coalescer
@@ -20,7 +20,6 @@ from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Event
-from service.domain.fold import fold
 from service.domain.ports import CatalogSource
 from service.domain.preferences import Floor
 from service.domain.routing import Decision
@@ -104,8 +103,8 @@ class ChatHandler:
         call, selection = self._read(request, context, self._settings(), streaming=False)
         answer = await self._router.call(call.generation, call.needs, selection, context)
         try:
-            message = completion(
-                fold(answer.events),
+            message = whole(
+                answer.events,
                 provider=answer.decision.provider_slug,
                 model=answer.endpoint.upstream_model,
                 completion_id=self._completion_id(),
