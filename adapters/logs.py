@@ -7,20 +7,43 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal
 
 import orjson
 import structlog
 
 LogFormat = Literal["auto", "json", "console"]
 
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+
+class _Threshold:
+    """The least level that is logged. A processor, because it reaches loggers that were bound before a change."""
+
+    def __init__(self) -> None:
+        self.least = logging.INFO
+
+    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if _LEVELS[method.upper()] < self.least:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold: Final = _Threshold()
+
+
+def set_level(level: str) -> None:
+    """From now on for every logger: debug, info, warning or error."""
+    _threshold.least = _LEVELS[level.upper()]
+
 
 def configure(log_format: LogFormat = "auto", level: str = "info") -> None:
-    """`auto` is console on a terminal and JSON elsewhere; `level` is debug, info, warning or error."""
+    """`auto` is console on a terminal and JSON elsewhere; `level` as in `set_level`."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    shared: list[Any] = [structlog.processors.add_log_level]
-    number = logging.getLevelNamesMapping()[level.upper()]
-    wrapper = structlog.make_filtering_bound_logger(number)
+    set_level(level)
+    shared: list[Any] = [_threshold, structlog.processors.add_log_level]
+    wrapper = structlog.make_filtering_bound_logger(logging.DEBUG)
     if console:
         structlog.configure(
             processors=[*shared, structlog.processors.TimeStamper("%H:%M:%S"), structlog.dev.ConsoleRenderer()],
@@ -41,5 +64,7 @@ def configure(log_format: LogFormat = "auto", level: str = "info") -> None:
         )
     # Libraries log through the standard library: only their warnings matter, and they never see content.
     logging.basicConfig(
-        level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+        level=max(_threshold.least, logging.WARNING),
+        stream=sys.stderr,
+        format="%(levelname)s %(name)s: %(message)s",
     )

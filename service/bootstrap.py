@@ -161,7 +161,7 @@ class Service:
         return HttpServer(app, HttpOptions(settings.admin.host, settings.admin.port))
 
     def _tasks(self, settings: Settings) -> dict[str, Callable[[], Awaitable[None]]]:
-        listing = Listing(self.secrets, USER_AGENT)
+        listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "load": lambda: measure_load(self._window.observe),
             "heartbeats": self._heartbeats.run,
@@ -177,7 +177,7 @@ class Service:
         self._live.use(settings)
         self.catalog.use_rules(settings.rule_rows)
         self._window.max_window = settings.coalesce.max_window_ms / 1000
-        logs.configure(settings.log.format, settings.log.level)
+        logs.set_level(settings.log.level)
 
     def _report(self, event: str, values: Mapping[str, object]) -> None:
         bad = event.endswith(("_rejected", "_failed", "_missing"))

@@ -41,13 +41,24 @@ class HttpSettings:
     ca_file: str | None = None
 
 
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """TLS that trusts the authorities in a PEM file, or the usual ones.
+
+    Raises:
+        OSError: the file can't be read or holds no certificate.
+    """
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
+    # httpx's default verifies against certifi's authorities, which a bare container image has, too.
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class HttpClient:
     """Posts bodies. Belongs to the event loop that first posts; close it there."""
 
     def __init__(self, settings: HttpSettings, *, tls: ssl.SSLContext | None = None) -> None:
         self._settings = settings
-        # httpx's default verifies against certifi's authorities, which a bare container image has, too.
-        self._tls = tls or httpx.create_ssl_context(verify=settings.ca_file or True, trust_env=False)
+        self._tls = tls or trusting(settings.ca_file)
         self._transport = AiohttpTransport(verify=self._tls, client=self._session, trust_env=False)
 
     async def post(self, url: httpx.URL, headers: CIMultiDict[str], body: bytes, bounds: Bounds) -> Exchange:

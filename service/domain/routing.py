@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import quote
 
 from service.domain.catalog import Endpoint, Model
 from service.domain.fields import Field
+
+_PLAIN: Final = "!#$&'()*+,/:;=?@[] \"<>\\^`{|}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +143,18 @@ class Decision:
         """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP."""
         fixed = (
             ("x-provider-slug", self.provider_slug),
-            ("x-provider-id", self.provider_id),
-            ("x-model-used", self.model_used),
+            ("x-provider-id", _header_value(self.provider_id)),
+            ("x-model-used", _header_value(self.model_used)),
             ("x-model-variant", self.model_variant),
             ("x-routing-strategy", self.strategy),
             ("x-fallback-count", str(self.fallback_count)),
             ("x-model-fallback-count", str(self.model_fallback_count)),
         )
-        return (*fixed, ("x-ignored-parameters", ",".join(self.ignored))) if self.ignored else fixed
+        if not self.ignored:
+            return fixed
+        return (*fixed, ("x-ignored-parameters", ",".join(map(_header_value, self.ignored))))
+
+
+def _header_value(text: str) -> str:
+    """`text` as it is where a header can carry it, else percent-encoded: servers name models as they like."""
+    return text if text.isascii() and text.isprintable() else quote(text, safe=_PLAIN)

@@ -5,13 +5,16 @@ Works on plain strings: the transports hand in what they read from metadata or h
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
 from typing import Final
+from urllib.parse import urlsplit
 
 from service.domain.calls import CallContext, Principal
+from service.domain.errors import Reason, ServiceError
 from service.domain.ports import Keys
 
 REQUEST_ID = "x-request-id"
@@ -79,6 +82,30 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-api-key") or None
 
 
+def is_foreign_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent the call for a web page that does not come from this machine.
+
+    Browsers name the page's origin on every POST, whatever its content type, and pages can't change it. A page
+    whose name was rebound to our address still names itself. Apps and extensions have schemes of their own.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+    except ValueError:
+        return True
+    if parts.scheme not in ("http", "https"):
+        return not parts.scheme
+    if host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Makes a CallContext of what a transport read.
@@ -107,7 +134,7 @@ class Calls:
         For a `public` method nobody is asked who they are.
 
         Raises:
-            ServiceError: INVALID_KEY.
+            ServiceError: INVALID_KEY, or PERMISSION_DENIED for a web page that was let in without a key.
         """
         limits = self.limits()
         seconds = limits.default if remaining is None else min(remaining, limits.maximum)
@@ -123,8 +150,11 @@ class Calls:
 
     def _principal(self, headers: Mapping[str, str], certificate_names: Sequence[str]) -> Principal:
         key = presented_key(headers)
-        if key is None and certificate_names:
-            known = self.by_certificate(certificate_names)
-            if known is not None:
-                return known
-        return self.keys.authenticate(key)
+        known = self.by_certificate(certificate_names) if key is None and certificate_names else None
+        principal = known or self.keys.authenticate(key)
+        # A key is what a page would have to know; being on this machine or holding a certificate is what any
+        # page in the browser shares.
+        if not principal.key_id and is_foreign_page(headers):
+            message = "calls by web pages need an API key: add one to the settings, or call from a program"
+            raise ServiceError(Reason.PERMISSION_DENIED, message)
+        return principal

@@ -82,11 +82,12 @@ def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]
         else:
             if len(pepper) < MIN_PEPPER:
                 yield f"key_pepper: {settings.key_pepper} is shorter than {MIN_PEPPER} characters: {HOW_TO_PEPPER}"
+    files = {"upstream.ca_file": settings.upstream.ca_file}
     for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
-        for name in ("cert", "key", "client_ca"):
-            path = getattr(tls, name)
-            if path is not None and not path.is_file():
-                yield f"{door}.tls.{name}: there is no file {path}"
+        files |= {f"{door}.tls.{name}": getattr(tls, name) for name in ("cert", "key", "client_ca")}
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            yield f"{name}: there is no file {path}"
 
 
 def _tidy(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,18 @@ async def test_without_keys_any_authorization_will_do_and_none_too(door: Door) -
     ):
         assert (await door.post(body(), headers=headers)).status == 200
     assert all("sk-anything" not in str(call.headers) for call in door.up.alpha.calls)
+
+
+async def test_without_keys_a_web_page_of_another_site_reaches_no_provider(door: Door) -> None:
+    # What a page may send without asking: no preflight, and a body that is JSON all the same.
+    headers = {"content-type": "text/plain", "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    for prefix in PREFIXES:
+        answer = await door.post(json.dumps(body()).encode(), f"{prefix}/chat/completions", headers=headers)
+        assert answer.status == 403
+        assert "API key" in answer.error["message"]
+    assert not door.up.alpha.calls
+    headers["origin"] = "http://localhost:3000"
+    assert (await door.post(json.dumps(body()).encode(), headers=headers)).status == 200
 
 
 async def admin(door: Door, path: str) -> tuple[int, str, str]:

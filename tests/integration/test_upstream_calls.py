@@ -6,11 +6,14 @@ import socket
 import ssl
 import traceback
 import zlib
+from pathlib import Path
 
 import pytest
 import trustme
 
 from adapters.providers.http import HttpSettings
+from adapters.providers.listing import Listing, ListingError
+from adapters.providers.secrets import Secrets
 from service.domain.catalog import Auth, Quirks, Timeouts
 from service.domain.failure import Failure, FailureKind, UpstreamError
 from tests.integration.upstream_server import (
@@ -238,6 +241,43 @@ async def test_a_call_over_tls_with_a_known_authority_works() -> None:
     async with serving(says_hello, tls) as server, upstream(tls=ours) as up:
         row = endpoint(f"https://127.0.0.1:{server.port}")
         assert texts(await up.call(row, GENERATION, context())) == ["hello"]
+
+
+async def test_the_settings_authority_is_trusted_by_calls_and_by_discovery(tmp_path: Path) -> None:
+    async def lists_models(peer: Peer) -> None:
+        await peer.whole(b"hello" if peer.head.startswith("POST") else b'{"data": []}')
+
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ca_file = str(tmp_path / "ca.pem")
+    async with serving(lists_models, tls) as server, upstream(settings=HttpSettings(ca_file=ca_file)) as up:
+        row = endpoint(f"https://127.0.0.1:{server.port}")
+        assert texts(await up.call(row, GENERATION, context())) == ["hello"]
+        listing = Listing(Secrets({"KEY": SECRET}), "test", ca_file=ca_file)
+        assert await listing(row.provider, "/models") == {"data": []}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [("401 Unauthorized", b"no", "status 401"), ("200 OK", b"no", "not JSON"), ("", b"", "not reached")],
+)
+async def test_a_failed_discovery_says_what_is_wrong_and_not_the_key_in_its_address(
+    status: str, body: bytes, said: str
+) -> None:
+    async def fails(peer: Peer) -> None:
+        if status:
+            await peer.whole(body, status)
+        else:
+            peer.reset()
+
+    async with serving(fails) as server:
+        row = endpoint(server, auth=Auth("query", "key", "env:KEY"))
+        with pytest.raises(ListingError, match=said) as caught:
+            await Listing(Secrets({"KEY": SECRET}), "test")(row.provider, "/models")
+    assert SECRET in server.peers[0].head
+    assert not any(SECRET in line for line in traceback.format_exception(caught.value))
 
 
 async def test_a_base_url_that_is_none_is_named() -> None:

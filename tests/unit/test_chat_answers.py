@@ -343,6 +343,11 @@ def test_a_value_without_room_in_the_contract_is_an_error_and_no_truncation() ->
 def test_a_plain_answer_is_written_alike_with_and_without_folding() -> None:
     used = Usage(3, 2, 5, cached_tokens=0, details=(("prompt.audio_tokens", 0),))
     for reason in (FinishReason.STOP, FinishReason.LENGTH, FinishReason.CONTENT_FILTER):
-        events = [Start("id", "m", 7, "fp", "default"), TextDelta("Hi"), Finish(reason, reason.value), used]
+        events: list[Event] = [
+            Start("id", "m", 7, "fp", "default"),
+            TextDelta("Hi"),
+            Finish(reason, reason.value),
+            used,
+        ]
         plain = written(events, provider="p", model="other", completion_id="c", now=1)
         assert plain == completion(fold(events), provider="p", model="other", completion_id="c", now=1)

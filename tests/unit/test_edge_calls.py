@@ -140,6 +140,40 @@ def test_a_client_certificate_speaks_for_its_owner_and_a_key_wins_over_it() -> N
         made.context({}, "r", "grpc", certificate_names=("unknown.example",))
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://evil.example:8080", "null", "", "http://10.0.0.7", "http://[", "evil"],
+)
+def test_a_web_page_of_another_site_is_refused_where_no_key_is_asked_for(origin: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        calls().context({"x-api-key": "good", "origin": origin}, "r", "http")
+    assert caught.value.reason is Reason.PERMISSION_DENIED
+    assert calls().context({"origin": origin}, "r", "http", public=True).principal == ANYBODY
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:3000",
+        "http://127.0.0.1",
+        "http://[::1]:80",
+        "http://ui.localhost",
+        "chrome-extension://abc",
+    ],
+)
+def test_a_page_of_this_machine_and_an_app_need_no_key_where_none_is_asked_for(origin: str) -> None:
+    assert calls().context({"x-api-key": "good", "origin": origin}, "r", "http").principal == Principal("team")
+
+
+def test_a_web_page_that_brings_a_key_is_served() -> None:
+    class Keyed:
+        def authenticate(self, _presented: str | None) -> Principal:
+            return Principal("team", key_id="abc")
+
+    made = Calls(Keyed(), DeadlineLimits, lambda: 0.0)
+    assert made.context({"origin": "https://ui.example"}, "r", "http").principal.owner == "team"
+
+
 def test_the_grpc_options_fit_kubernetes() -> None:
     options = dict(GrpcOptions().arguments())
     assert options["grpc.max_receive_message_length"] == 32 * 1024 * 1024

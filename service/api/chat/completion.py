@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from eurouter.v1 import chat_pb2 as pb
 from eurouter.v1 import tools_pb2
@@ -20,6 +21,12 @@ from service.domain.events import (
     Usage,
 )
 from service.domain.fold import fold
+
+# Copying a message and setting what differs is three times as fast as building it from arguments.
+_ONE_TEXT: Final = pb.ChatCompletion(
+    object="chat.completion",
+    choices=[pb.Choice(message=pb.AssistantMessage(role=pb.CHAT_ROLE_ASSISTANT))],
+)
 
 
 def whole(
@@ -47,22 +54,21 @@ def whole(
             and finish.reason is not FinishReason.TOOL_CALLS
             and not (text.logprobs or text.choice or finish.choice)
         ):
-            return pb.ChatCompletion(
-                id=start.id or completion_id,
-                object="chat.completion",
-                created=start.created or now,
-                model=start.model or model,
-                system_fingerprint=start.system_fingerprint,
-                service_tier=start.service_tier,
-                provider=provider,
-                choices=[
-                    pb.Choice(
-                        message=pb.AssistantMessage(role=pb.CHAT_ROLE_ASSISTANT, content=text.text),
-                        finish_reason=FINISH_REASONS[finish.reason],
-                    )
-                ],
-                usage=usage(used),
-            )
+            message = pb.ChatCompletion()
+            message.CopyFrom(_ONE_TEXT)
+            message.id = start.id or completion_id
+            message.created = start.created or now
+            message.model = start.model or model
+            message.provider = provider
+            if start.system_fingerprint is not None:
+                message.system_fingerprint = start.system_fingerprint
+            if start.service_tier is not None:
+                message.service_tier = start.service_tier
+            choice = message.choices[0]
+            choice.message.content = text.text
+            choice.finish_reason = FINISH_REASONS[finish.reason]
+            message.usage.CopyFrom(usage(used))
+            return message
     return completion(
         fold(events),
         provider=provider,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from eurouter.v1 import chat_pb2 as pb
@@ -112,19 +112,26 @@ def usage(event: Usage) -> pb.Usage:
     message = pb.Usage(
         prompt_tokens=event.input_tokens, completion_tokens=event.output_tokens, total_tokens=event.total_tokens
     )
-    put_extra(message, event.extra)
-    named: Mapping[str, int | None] = {
-        "prompt.cached_tokens": event.cached_tokens,
-        "prompt.cache_write_tokens": event.cache_write_tokens,
-        "completion.reasoning_tokens": event.reasoning_tokens,
-    }
-    counts = [(name, count) for name, count in named.items() if count is not None]
-    for name, count in (*counts, *event.details):
+    if event.extra:
+        put_extra(message, event.extra)
+    prompt: dict[str, int] = {}
+    completion: dict[str, int] = {}
+    if event.cached_tokens is not None:
+        prompt["cached_tokens"] = event.cached_tokens
+    if event.cache_write_tokens is not None:
+        prompt["cache_write_tokens"] = event.cache_write_tokens
+    if event.reasoning_tokens is not None:
+        completion["reasoning_tokens"] = event.reasoning_tokens
+    for name, count in event.details:
         side, _, field = name.partition(".")
         if side == "completion" and field in _COMPLETION_DETAILS:
-            setattr(message.completion_tokens_details, field, count)
+            completion[field] = count
         elif side == "prompt" and field in _PROMPT_DETAILS:
-            setattr(message.prompt_tokens_details, field, count)
+            prompt[field] = count
         else:
             message.extra[name] = str(count)
+    if prompt:
+        message.prompt_tokens_details.CopyFrom(pb.PromptTokensDetails(**prompt))
+    if completion:
+        message.completion_tokens_details.CopyFrom(pb.CompletionTokensDetails(**completion))
     return message
