@@ -100,11 +100,6 @@ def _keyed(pepper: bytes, key: str) -> bytes:
     return hashlib.blake2b(key[_ID_END:].encode(), key=pepper, digest_size=len(_NO_HASH)).digest()
 
 
-def mask(key: str) -> str:
-    """A key as it may stand in a log: its public id, and nothing at all of what has another form."""
-    return f"{PREFIX}{public_id(key)}…" if is_key(key) else "…"
-
-
 class SettingsKeys:
     """Keys over rows that may be exchanged at any time: `rows` is asked for every call.
 

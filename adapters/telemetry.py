@@ -1,9 +1,14 @@
-"""Prometheus metrics behind the domain's telemetry ports. No content, and no label that callers can invent."""
+"""Prometheus metrics, and a log line per failed attempt, behind the domain's telemetry ports.
+
+No content, and no label that callers can invent.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
+import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,6 +20,9 @@ from prometheus_client import (
 )
 
 from service.domain.catalog import Endpoint
+from service.domain.failure import OPERATORS_FAULT, FailureKind
+
+ATTEMPT_FAILED: Final = "attempt_failed"
 
 # One more series per label set, which nothing asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -100,6 +108,13 @@ class PrometheusTelemetry:
             self._by_attempt[key] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:
+        """Logs what failed, never the provider's words: they may quote the prompt or the key."""
+        level = logging.WARNING if kind in OPERATORS_FAULT else logging.INFO
+        structlog.get_logger().log(
+            level, ATTEMPT_FAILED, endpoint=endpoint.id, kind=kind.value, attempt=number, request_id=request_id
+        )
 
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """A stream's first visible event came."""

@@ -14,13 +14,20 @@ from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Usage
-from service.domain.failure import HARMS_HEALTH, REASONS, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
+from service.domain.failure import (
+    HARMS_HEALTH,
+    OPERATORS_FAULT,
+    REASONS,
+    TRY_ELSEWHERE,
+    Failure,
+    FailureKind,
+    UpstreamError,
+)
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
 
 T = TypeVar("T")
 
-_OPERATORS_FAULT: Final = frozenset({FailureKind.AUTH, FailureKind.QUOTA, FailureKind.MODEL_MISSING})
 _WAIT_HELPS: Final = frozenset({FailureKind.RATE_LIMITED, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
 # Timers of event loops may fire some milliseconds early.
 _DEADLINE_SLACK: Final = 0.01
@@ -156,6 +163,7 @@ class Attempts:
         now = self._clock()
         endpoint = self.current.endpoint
         self._failed.append(Failed(endpoint, failure))
+        self._telemetry.attempt_failed(endpoint, failure.kind, self._context.request_id, len(self._failed))
         if failure.kind is FailureKind.TIMEOUT and now + _DEADLINE_SLACK >= self._context.deadline:
             # The caller's time ran out, not the provider's: short deadlines must not take endpoints down.
             return self._out_of_time()
@@ -200,7 +208,7 @@ class Attempts:
         mend; else the last.
         """
         if chosen is None:
-            useful = [f for f in self._failed if f.refusal is None and f.failure.kind not in _OPERATORS_FAULT]
+            useful = [f for f in self._failed if f.refusal is None and f.failure.kind not in OPERATORS_FAULT]
             refused = [f for f in self._failed if f.refusal is not None]
             chosen = (useful or refused or self._failed)[-1]
         failure, refusal = chosen.failure, chosen.refusal

@@ -91,7 +91,7 @@ class Service:
         self.admission = Admission(self.telemetry, time.monotonic)
         self.catalog = FileCatalog(
             start.catalog or settings.catalog.path or DEFAULT_CATALOG,
-            {name: dialect.expressible for name, dialect in DIALECTS.items()},
+            {name: dialect.expressible_with for name, dialect in DIALECTS.items()},
             self.secrets.is_configured,
             rules=settings.rule_rows,
             timeouts=settings.upstream.timeouts(),
@@ -180,7 +180,7 @@ class Service:
         logs.set_level(settings.log.level)
 
     def _report(self, event: str, values: Mapping[str, object]) -> None:
-        bad = event.endswith(("_rejected", "_failed", "_missing"))
+        bad = event.endswith(("_rejected", "_failed", "_missing", "_old", "_need_restart"))
         self._log.log(30 if bad else 20, event, **values)
 
 

@@ -165,7 +165,7 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
         document = read_catalog(path)
     except DocumentError as error:
         return _fail(str(error))
-    dialects = {name: dialect.expressible for name, dialect in DIALECTS.items()}
+    dialects = {name: dialect.expressible_with for name, dialect in DIALECTS.items()}
     catalog = build_catalog(document, dialects, secrets.is_configured, rules=settings.rule_rows)
     _say(f"# Catalogue: {path}")
     for line in catalog_lines(catalog):

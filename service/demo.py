@@ -136,6 +136,7 @@ def _local_rows(url: str) -> dict[str, Any]:
             "name": "Local model",
             "dialect": "openai_chat",
             "base_url": f"{url}/v1",
+            "ours": True,
             "quirks": {"max_tokens_field": "max_tokens"},
             "refuses": list(_NOT_IN_LLAMA_CPP),
         },
@@ -144,6 +145,7 @@ def _local_rows(url: str) -> dict[str, Any]:
             "name": "Local model, Messages API",
             "dialect": "anthropic",
             "base_url": f"{url}/v1",
+            "ours": True,
         },
     ]
     # llama.cpp is started with a context of 4096 and cuts answers at 256 tokens: see adapters/local_model.
@@ -164,6 +166,7 @@ def _simulator_rows(url: str) -> dict[str, Any]:
         "name": "Simulator (no model)",
         "dialect": "openai_chat",
         "base_url": f"{url}/v1",
+        "ours": True,
         "simulator": True,
     }
     price = {"prompt": 0, "completion": 0}

@@ -95,12 +95,8 @@ class Process:
         admin = self._parts.admin
         return Ports(self._parts.grpc.port, self._parts.http.port, admin.port if admin else 0)
 
-    def request_stop(self) -> None:
-        """Makes `wait` return. Safe in a signal handler."""
-        self._stopping.set()
-
     async def wait(self) -> None:
-        """Returns when a stop was requested or a side task failed."""
+        """Returns when a side task failed."""
         await self._stopping.wait()
 
     async def stop(self) -> None:

@@ -72,6 +72,7 @@ def _currency(document: CatalogDocument, price: PricePart | None, at: tuple[int 
 
 def _aliases(document: CatalogDocument) -> Iterator[Found]:
     known = {name for model in document.models for name in (model.id.lower(), bare_name(model.id))}
+    slugs = [provider.slug for provider in document.providers]
     discovering = any(provider.discover for provider in document.providers)
     seen: set[str] = set()
     for position, alias in enumerate(document.aliases):
@@ -81,6 +82,10 @@ def _aliases(document: CatalogDocument) -> Iterator[Found]:
         elif name in known:
             yield ("aliases", position, "name"), f"'{alias.name}' is the name of a model already"
         seen.add(name)
+        for key, slug in alias.provider.slugs():
+            if slug not in slugs:
+                near = suggestion(slug, slugs)
+                yield ("aliases", position, "provider", key), f"no provider has the slug '{slug}'{near}"
         for number, model in enumerate(alias.models):
             # A discovered model is not known before its server was asked.
             if model.lower() not in known and not discovering:

@@ -17,7 +17,7 @@ from adapters.catalog.rows import alias_of, expressible_of, facts_of, model_row,
 from adapters.catalog.schema import CatalogDocument, FactsPart, ModelPart
 from adapters.documents.problems import problems_in
 from adapters.documents.read import Document, DocumentError, Problem, format_path, read_document
-from service.domain.catalog import Alias, Catalog, Endpoint, Model, Provider, Rule, Timeouts
+from service.domain.catalog import Alias, Catalog, Endpoint, Model, Provider, Quirks, Rule, Timeouts
 from service.domain.fields import Field
 
 DEFAULT_CATALOG: Final = Path(__file__).with_name("default.yaml")
@@ -26,8 +26,8 @@ DEFAULT_CATALOG: Final = Path(__file__).with_name("default.yaml")
 OLD_AFTER_DAYS: Final = 180
 DEFAULT_TIMEOUTS: Final = Timeouts()
 
-Dialects = Mapping[str, frozenset[Field]]
-"""The dialects that are built, by name, each with the fields that it can express."""
+Dialects = Mapping[str, Callable[[Quirks], frozenset[Field]]]
+"""The dialects that are built, by name, each with the fields that it can express for a row with such quirks."""
 
 
 def read_catalog(path: Path) -> CatalogDocument:
@@ -113,7 +113,7 @@ def _listed(
                     price=price_of(price, document.currency, document.exchange_rates),
                     facts=facts_of(part.facts).over(provider.facts),
                     expressible=expressible_of(
-                        dialects.get(provider.dialect, frozenset()),
+                        _table(dialects, provider),
                         provider,
                         model.input_modalities,
                         model.output_modalities,
@@ -126,6 +126,11 @@ def _listed(
                 )
             )
         yield model, tuple(rows)
+
+
+def _table(dialects: Dialects, provider: Provider) -> frozenset[Field]:
+    table = dialects.get(provider.dialect)
+    return table(provider.quirks) if table is not None else frozenset()
 
 
 def _add_discovered(
@@ -158,7 +163,7 @@ def _add_discovered(
             price=price_of(prices[provider.slug], document.currency, document.exchange_rates),
             facts=provider.facts,
             expressible=expressible_of(
-                dialects.get(provider.dialect, frozenset()),
+                _table(dialects, provider),
                 provider,
                 known.input_modalities,
                 known.output_modalities,

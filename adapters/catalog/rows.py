@@ -41,7 +41,6 @@ _NEEDS_INPUT: Final[Mapping[Field, str]] = {
     Field.FILE_INPUT: "file",
 }
 _NEEDS_OUTPUT: Final[Mapping[Field, str]] = {Field.AUDIO_OUTPUT: "audio", Field.AUDIO_HISTORY: "audio"}
-_REASONING: Final = frozenset({Field.REASONING_EFFORT, Field.REASONING_SUMMARY})
 
 
 def provider_row(
@@ -62,6 +61,7 @@ def provider_row(
         status=status,
         status_message=message,
         owner=part.owner,
+        ours=part.ours,
         refuses=part.refuses,
         passthrough=part.passthrough,
         quirks=Quirks(
@@ -143,8 +143,6 @@ def expressible_of(
     """The dialect's fields less what the provider, the model and the endpoint rule out."""
     ruled_out = {f for f, modality in _NEEDS_INPUT.items() if modality not in inputs}
     ruled_out |= {f for f, modality in _NEEDS_OUTPUT.items() if modality not in outputs}
-    if provider.quirks.reasoning_style == "none":
-        ruled_out |= _REASONING
     return dialect.difference(provider.refuses, ruled_out, *refuses)
 
 

@@ -29,6 +29,10 @@ def _base_url(value: str) -> str:
 def _model_id(value: str) -> str:
     if not _MODEL_ID.fullmatch(value):
         raise ValueError("must be vendor/name, such as mistralai/mistral-large")
+    return _no_variant(value)
+
+
+def _no_variant(value: str) -> str:
     if value.lower().endswith(_VARIANTS):
         raise ValueError("must not end in :floor, :nitro or :free: requests use these for variants")
     return value
@@ -77,10 +81,11 @@ class FactsPart(Part):
         description="Every place where processing may happen: countries as two letters, eu or eea for "
         "somewhere inside, global for anywhere. eu satisfies no single country, global satisfies nothing.",
     )
-    retention_days: FactPart[Annotated[int, Field(ge=0)]] | None = Field(
+    # Strict: YAML's `no` is false, and false read as a number would be zero retention.
+    retention_days: FactPart[Annotated[int, Field(ge=0, strict=True)]] | None = Field(
         default=None, description="For how many days prompts and answers are kept; 0 is not at all."
     )
-    trains_on_data: FactPart[bool] | None = Field(
+    trains_on_data: FactPart[Annotated[bool, Field(strict=True)]] | None = Field(
         default=None, description="Whether models may be trained on prompts and answers."
     )
     legal_entity: FactPart[str] | None = Field(default=None, description="The company that the contract is with.")
@@ -183,7 +188,12 @@ class ProviderPart(Part):
     )
     owner: str | None = Field(
         default=None,
-        description="Set when the account belongs to one owner, who alone may name state stored there.",
+        description="Set when the account belongs to one owner: only this owner's calls go there.",
+    )
+    ours: bool = Field(
+        default=False,
+        description="Whether you run it yourself: only then it gets the request id and the trace context of calls "
+        "(x-request-id, traceparent, tracestate), which callers choose and others have no use for.",
     )
     refuses: frozenset[RequestField] = Field(
         default=frozenset(), description="Request fields that it rejects although its dialect could say them."
@@ -214,7 +224,11 @@ class EndpointPart(Part):
     )
     quantization: Quantization | None = Field(default=None, description="The weights that it serves.")
     context_length: int | None = Field(default=None, ge=1, description="Its context in tokens.")
-    max_output_tokens: int | None = Field(default=None, ge=1, description="Its longest answer in tokens.")
+    max_output_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Its longest answer in tokens; requests that allow a longer one go elsewhere.",
+    )
     facts: FactsPart = Field(default_factory=FactsPart, description="Facts that differ from the provider's.")
     refuses: frozenset[RequestField] = Field(
         default=frozenset(), description="Request fields that this endpoint rejects."
@@ -244,7 +258,9 @@ class ModelPart(Part):
 class AliasPart(Part):
     """A name that stands for models and preferences."""
 
-    name: str = Field(min_length=1, pattern=r"^\S+$", description="The name that requests use.")
+    name: Annotated[str, AfterValidator(_no_variant)] = Field(
+        min_length=1, pattern=r"^\S+$", description="The name that requests use."
+    )
     models: tuple[str, ...] = Field(min_length=1, description="Models in their order of fallback.")
     provider: PreferencesPart = Field(
         default_factory=PreferencesPart, description="Preferences that apply where the request sets none."

@@ -40,7 +40,7 @@ class FileCatalog:
 
     `current()` is an attribute read. A call that started with one catalogue keeps it: rows never change,
     a new catalogue replaces the whole. `poll()` looks once; `run()` looks every second and asks servers
-    with `discover: true` for their models every five minutes.
+    with `discover: true` for their models every five minutes, sooner while one has never answered.
     """
 
     def __init__(
@@ -96,23 +96,36 @@ class FileCatalog:
             return self._accept(fresh)
         return self._nothing_new()
 
-    async def run(self, get: Get | None = None, *, every: float = 1.0, discover_every: float = 300.0) -> None:
-        """Looks again and again (seconds) until cancelled; reading happens in a thread, beside the calls."""
-        next_discovery = 0.0
+    async def run(
+        self,
+        get: Get | None = None,
+        *,
+        every: float = 1.0,
+        discover_every: float = 300.0,
+        discover_again: float = 5.0,
+    ) -> None:
+        """Looks again and again (seconds) until cancelled; reading happens in a thread, beside the calls.
+
+        While nothing is known of a server, servers are asked after `discover_again`, then twice that, and so
+        on up to `discover_every`: it may only be starting.
+        """
+        next_discovery, again = 0.0, discover_again
         clock = asyncio.get_running_loop().time
         while True:
             if get is not None and clock() >= next_discovery:
-                await self.discover(get)
-                next_discovery = clock() + discover_every
+                known = await self.discover(get)
+                next_discovery = clock() + (discover_every if known else min(again, discover_every))
+                again = discover_again if known else again * 2
             await asyncio.sleep(every)
             fresh = await asyncio.to_thread(self._read_if_changed)
-            if fresh is None:
-                self._nothing_new()
-            elif self._accept(fresh):
-                next_discovery = 0.0
+            if self._nothing_new() if fresh is None else self._accept(fresh):
+                next_discovery, again = 0.0, discover_again
 
-    async def discover(self, get: Get) -> None:
-        """Asks every usable provider with `discover: true` for its models. A failure keeps what was known."""
+    async def discover(self, get: Get) -> bool:
+        """Asks every usable provider with `discover: true` for its models. A failure keeps what was known.
+
+        Tells whether something is known of each of them by now.
+        """
         wanted = {part.slug for part in self._document.providers if part.discover}
         providers = [p for s, p in self._catalog.providers.items() if s in wanted and _usable(p)]
         answers = await asyncio.gather(*(self._ask(provider, get) for provider in providers))
@@ -124,6 +137,7 @@ class FileCatalog:
                 changed = True
         if changed:
             self._catalog = self._build()
+        return all(provider.slug in self._discovered for provider in providers)
 
     async def _ask(self, provider: Provider, get: Get) -> tuple[Discovered, ...] | None:
         try:

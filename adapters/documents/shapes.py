@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from service.domain.preferences import Preferences
 from service.domain.regions import residency_problem
 
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 
 
@@ -35,13 +37,19 @@ def _region(value: str) -> str:
     return value.lower()
 
 
+def _slug(value: str) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError("must be small letters, digits, dots, underscores and dashes, a letter or digit first")
+    return value
+
+
 SecretReference = Annotated[str, AfterValidator(_reference)]
 """env:NAME or file:PATH."""
 
 Region = Annotated[str, AfterValidator(_region)]
 """eu, eea or a country as ISO 3166-1 alpha-2."""
 
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Slug = Annotated[str, AfterValidator(_slug)]
 """A provider's slug."""
 
 Quantization = Literal["int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32"]
@@ -73,6 +81,12 @@ class PreferencesPart(Part):
         description="Only endpoints that keep the data at most this many days; 0 is none at all.",
     )
     eu_owned: bool | None = Field(default=None, description="Only providers whose ultimate parent sits in the EU.")
+
+    def slugs(self) -> Iterator[tuple[str, str]]:
+        """Every provider that is named, as the key that it stands under and its slug."""
+        for key in ("order", "only", "ignore"):
+            for slug in getattr(self, key) or ():
+                yield key, slug
 
     def to_domain(self) -> Preferences:
         """The same as one layer of preferences."""

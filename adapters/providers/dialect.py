@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.domain.catalog import Endpoint
+from service.domain.catalog import Endpoint, Quirks
 from service.domain.events import Event
 from service.domain.failure import Failure
 from service.domain.fields import Field
@@ -19,7 +19,10 @@ from service.domain.generation import Generation
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One HTTP POST: the path below the provider's base URL (starts with /), headers in lower case, the body."""
+    """One HTTP POST: the path below the provider's base URL (starts with /), headers in lower case, the body.
+
+    A row's own path and headers (its quirks) replace these where the call is sent.
+    """
 
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -57,7 +60,11 @@ class Dialect(Protocol):
 
     @property
     def expressible(self) -> frozenset[Field]:
-        """Every field that this dialect can put on its wire, hints included."""
+        """Every field that this dialect can put on its wire, hints included, for a row without quirks."""
+        ...
+
+    def expressible_with(self, quirks: Quirks) -> frozenset[Field]:
+        """The same for a row with these quirks."""
         ...
 
     def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:

@@ -115,13 +115,8 @@ class HttpUpstream:
         )
         headers.update(request.headers)
         headers.update(provider.quirks.headers)
-        for name, value in (
-            ("x-request-id", context.request_id),
-            ("traceparent", context.traceparent),
-            ("tracestate", context.tracestate),
-        ):
-            if value:
-                headers[name] = value
+        if provider.ours:
+            headers.update(_trace(context))
         query = auth.apply(provider.auth, secret, headers)
         url = self._url(provider.base_url, provider.quirks.path or request.path, query)
         exchange = await self._client.post(url, headers, request.body, bounds)
@@ -237,6 +232,15 @@ def _last_events(decoder: Decoder, lost: Failure | None) -> Sequence[Event]:
         if lost is None or error.failure.kind is not FailureKind.CUT:
             raise
     raise UpstreamError(lost)
+
+
+def _trace(context: CallContext) -> list[tuple[str, str]]:
+    named = (
+        ("x-request-id", context.request_id),
+        ("traceparent", context.traceparent),
+        ("tracestate", context.tracestate),
+    )
+    return [(name, value) for name, value in named if value]
 
 
 def _without(secret: str, failure: Failure) -> Failure:

@@ -131,7 +131,8 @@ class Provider:
 
     `refuses` are fields that it rejects although its dialect could say them; `passthrough` are top-level
     fields without a name of ours that may be sent to it. `owner` is set when the account there belongs to
-    one owner of ours: only then may requests name state stored there. `id` is what x-provider-id shows.
+    one owner of ours: nobody else's calls go there. `ours`: we run it, so it gets request ids and trace
+    context. `id` is what x-provider-id shows.
     """
 
     slug: str
@@ -144,6 +145,7 @@ class Provider:
     status: ProviderStatus = ProviderStatus.ACTIVE
     status_message: str = ""
     owner: str | None = None
+    ours: bool = False
     refuses: frozenset[Field] = frozenset()
     passthrough: frozenset[str] = frozenset()
     quirks: Quirks = Quirks()

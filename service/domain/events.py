@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 
 class FinishReason(StrEnum):
@@ -150,11 +150,15 @@ class AudioDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A choice ended. `raw` is the provider's own word for it."""
+    """A choice ended. `raw` is the provider's own word for it; one that is not known comes as an Extra, too."""
 
     reason: FinishReason
     raw: str = ""
     choice: int = 0
+
+
+NATIVE_FINISH_REASON: Final = "native_finish_reason"
+"""The extra field of a choice that holds a word for its end which no table knows (OpenRouter's name for it)."""
 
 
 @dataclass(frozen=True, slots=True)

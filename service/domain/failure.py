@@ -78,6 +78,9 @@ TRY_ELSEWHERE: Final[frozenset[FailureKind]] = frozenset(
 HARMS_HEALTH: Final[frozenset[FailureKind]] = TRY_ELSEWHERE
 """Failures that count against the endpoint's health and start a cool-down."""
 
+OPERATORS_FAULT: Final = frozenset({FailureKind.AUTH, FailureKind.QUOTA, FailureKind.MODEL_MISSING})
+"""Failures that last until the operator mends the account, its key or the catalogue."""
+
 REASONS: Final[dict[FailureKind, Reason]] = {
     FailureKind.INVALID_REQUEST: Reason.PROVIDER_REJECTED,
     FailureKind.CONTEXT_LENGTH: Reason.CONTEXT_LENGTH_EXCEEDED,

@@ -82,8 +82,3 @@ HINTS: Final[frozenset[Field]] = frozenset(
     }
 )
 """Fields whose loss does not change what the model is asked: left out where they can't be said, and named."""
-
-
-def is_binding(field: Field) -> bool:
-    """Whether an endpoint that can't express `field` is ineligible for a request that sets it."""
-    return field not in HINTS

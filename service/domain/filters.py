@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
-from service.domain.fields import HINTS
+from service.domain.fields import HINTS, Field
 from service.domain.preferences import Floor, Policy, Preferences
 from service.domain.regions import EU, inside
 from service.domain.routing import Filter, Needs
@@ -147,7 +147,8 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, 
 
     With `strict` (require_parameters) an unused hint counts like a binding field.
     """
-    if not needs.extra and not needs.dialects and endpoint.expressible.issuperset(needs.fields):
+    too_long = _asks_for_more(endpoint, needs)
+    if not (needs.extra or needs.dialects or too_long) and endpoint.expressible.issuperset(needs.fields):
         return ()
     missing = [field for field in needs.fields if field not in endpoint.expressible]
     binding = [needs.fields[field] for field in missing if field not in HINTS]
@@ -157,9 +158,13 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, 
     hints = {_without_indexes(needs.fields[field]) for field in missing if field in HINTS}
     hints.update(name for name in unknown if name in needs.extra_hints)
     ignored = tuple(sorted(hints))
-    paths = (*binding, *foreign, *refused)
+    limit = needs.fields.get(Field.MAX_OUTPUT_TOKENS, "") if too_long else ""
+    paths = (*binding, *((limit,) if limit and limit not in binding else ()), *foreign, *refused)
     if binding:
         return Unsaid(Filter.FIELD, f"can't express {', '.join(binding)}", paths)
+    if too_long:
+        message = f"writes at most {endpoint.max_output_tokens} tokens; {limit} asks for {needs.max_output_tokens}"
+        return Unsaid(Filter.FIELD, message, paths)
     if foreign:
         message = f"speaks {endpoint.provider.dialect}; {', '.join(foreign)} is of another dialect"
         return Unsaid(Filter.DIALECT, message, paths)
@@ -169,6 +174,12 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, 
         message = f"would not use {', '.join(ignored)}; require_parameters asked"
         return Unsaid(Filter.REQUIRE_PARAMETERS, message, ignored)
     return ignored
+
+
+def _asks_for_more(endpoint: Endpoint, needs: Needs) -> bool:
+    """Whether the request allows an answer longer than the endpoint's longest; nothing is cut to it silently."""
+    asked, most = needs.max_output_tokens, endpoint.max_output_tokens
+    return asked is not None and most is not None and asked > most
 
 
 def _without_indexes(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
 from service.domain.errors import Reason, ServiceError, Violation
+from service.domain.fields import Field
 from service.domain.filters import STATUS_FILTERS, Check, Unsaid, expression, policy_checks
 from service.domain.preferences import Policy
 from service.domain.routing import Attempt, Filter, HealthView, Needs, Plan, Rejection, WantedModel
@@ -197,24 +198,29 @@ def no_endpoint_error(plan: Plan, needs: Needs, now: float) -> ServiceError:
 
 def _field_error(unsaid: list[Rejection], needs: Needs, listing: tuple[tuple[str, str], ...]) -> ServiceError:
     known_somewhere = frozenset[str]().union(*(r.endpoint.provider.passthrough for r in unsaid))
-    paths: dict[str, list[str]] = {}
+    paths: dict[str, list[Endpoint]] = {}
     for rejection in unsaid:
         for path in rejection.paths:
-            paths.setdefault(path, []).append(rejection.endpoint.id)
+            paths.setdefault(path, []).append(rejection.endpoint)
     if paths.keys() <= needs.extra - needs.extra_hints - known_somewhere:
         violations = [Violation(path, "no such field; correct its name or leave it out") for path in paths]
         reason, text = Reason.UNKNOWN_FIELD, "unknown field"
     else:
         strict = any(r.filter is Filter.REQUIRE_PARAMETERS for r in unsaid)
-        advice = "leave it out or ask for another model"
-        if strict:
-            advice = "leave it out, or provider.require_parameters, or ask for another model"
-        violations = [
-            Violation(path, f"not supported by {_few(endpoints)}; {advice}") for path, endpoints in paths.items()
-        ]
+        violations = [Violation(path, _advice(path, rows, needs, strict=strict)) for path, rows in paths.items()]
         reason, text = Reason.UNSUPPORTED_FIELD, "no endpoint can express all of the request"
     named = ", ".join(_short(path) for path in paths)
     return ServiceError(reason, f"{text}: {named}", violations=tuple(violations), endpoints=listing)
+
+
+def _advice(path: str, endpoints: list[Endpoint], needs: Needs, *, strict: bool) -> str:
+    ids = _few(endpoint.id for endpoint in endpoints)
+    limits = [e.max_output_tokens for e in endpoints if e.max_output_tokens is not None]
+    if limits and path == needs.fields.get(Field.MAX_OUTPUT_TOKENS):
+        return f"is more than {ids} can write; ask for at most {max(limits)} or for another model"
+    if strict:
+        return f"not supported by {ids}; leave it out, or provider.require_parameters, or ask for another model"
+    return f"not supported by {ids}; leave it out or ask for another model"
 
 
 def _summary(listing: tuple[tuple[str, str], ...]) -> str:

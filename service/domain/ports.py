@@ -92,6 +92,10 @@ class Telemetry(Protocol):
         """An upstream attempt ended: `outcome` is ok, cancelled or a FailureKind's value."""
         ...
 
+    def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:
+        """The call's `number`-th failed attempt, counted by `attempt` already: for the log."""
+        ...
+
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """A stream's first visible event came after `seconds`."""
         ...

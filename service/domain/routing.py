@@ -33,6 +33,7 @@ class Needs:
     extra: frozenset[str] = frozenset()
     extra_hints: frozenset[str] = frozenset()
     dialects: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,6 @@ class Admission:
         self._ended: set[asyncio.Task[object]] = set()
         self.in_flight = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether new calls are taken."""
-        return self._open
-
     def enter(self) -> float:
         """Admits the call that the current task runs, and gives the time at which it began.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast
 
 import grpc
 import structlog
@@ -21,8 +21,10 @@ from service.edge.grpc_errors import status_code, status_message, trailers
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
+# The router ends a call at its deadline by itself; what is left for here is a client that reads nothing.
+_GRACE_SECONDS: Final = 1.0
+
 RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"
-Decoded: TypeAlias = "Message | Undecodable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,21 @@ class GrpcCalls:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """A handler for a method that writes its answers to the transport itself."""
 
+        async def in_time(rpc: Rpc[Request]) -> None:
+            # gRPC ends a call at its client's own deadline, in the middle of a write; at ours nobody else does.
+            left = max(0.0, rpc.call.deadline - self._calls.clock())
+            try:
+                async with asyncio.timeout(left + _GRACE_SECONDS) as limit:
+                    await body(rpc)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise ServiceError(
+                    Reason.DEADLINE_EXCEEDED, "the call's deadline passed while the client was waited for"
+                ) from None
+
         async def handle(request: Request | Undecodable, transport: RpcContext) -> None:
-            await self._run(method, request, transport, body)
+            await self._run(method, request, transport, in_time)
 
         return grpc.unary_stream_rpc_method_handler(
             handle,
@@ -169,6 +184,12 @@ async def _abort(transport: RpcContext, error: ServiceError, request_id: str) ->
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+def client_left(transport: RpcContext) -> ServiceError:
+    """What a write that failed means: gRPC notices in its midst that nobody reads, and cancels the call after."""
+    reason = Reason.DEADLINE_EXCEEDED if _is_late(transport) else Reason.CANCELLED
+    return ServiceError(reason, "the client left before the answer was complete")
 
 
 def _is_late(transport: RpcContext) -> bool:

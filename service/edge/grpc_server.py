@@ -15,7 +15,6 @@ from service.edge.grpc_services import SERVICE_NAMES
 from service.edge.tls import TlsFiles, grpc_credentials
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from typing import Any
 
 import grpc
 from eurouter.v1 import catalog_pb2, chat_pb2, routing_pb2
+from grpc import aio
 
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
 from service.api.routing import RoutingHandler
 from service.domain.routing import Decision
 from service.edge.calls import REQUEST_ID
-from service.edge.grpc_calls import GrpcCalls, Rpc
+from service.edge.grpc_calls import GrpcCalls, Rpc, client_left
 
 CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
@@ -37,8 +38,11 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
             announced = await chunks.start()
             await transport.send_initial_metadata(_metadata(rpc, announced))
             while batch := await chunks.next():
-                for chunk in batch:
-                    await transport.write(chunk)
+                try:
+                    for chunk in batch:
+                        await transport.write(chunk)
+                except aio.InternalError:
+                    raise client_left(transport) from None
             # What was announced may have changed, when the headers went out before the commit point.
             transport.set_trailing_metadata(_metadata(rpc, chunks.decision))
         finally:

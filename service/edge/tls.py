@@ -24,11 +24,17 @@ class TlsFiles:
     client_ca: Path | None = None
     require_client_certificate: bool = False
 
+    def names(self) -> str:
+        """The files for people."""
+        return ", ".join(str(path) for path in self._paths())
+
     def stamp(self) -> Stamp:
         """Changes when a file's content does: a mounted Secret swaps the `..data` link, so paths are resolved."""
-        paths = [p for p in (self.certificate, self.key, self.client_ca) if p is not None]
-        resolved = [p.resolve() for p in paths]
+        resolved = [path.resolve() for path in self._paths()]
         return tuple((str(p), p.stat().st_mtime_ns, p.stat().st_ino) for p in resolved)
+
+    def _paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.certificate, self.key, self.client_ca) if path is not None)
 
 
 def load(files: TlsFiles, context: ssl.SSLContext) -> None:
@@ -57,8 +63,7 @@ class _Watch:
         try:
             load(files, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
         except ssl.SSLError as error:
-            names = ", ".join(str(path) for path in (files.certificate, files.key, files.client_ca) if path)
-            raise OSError(f"TLS files can't be used ({error.reason or error}): {names}") from None
+            raise OSError(f"TLS files can't be used ({error.reason or error}): {files.names()}") from None
 
     def changed(self, use: Callable[[], None]) -> bool:
         """Runs `use` when the files differ from what was taken last; a bad file keeps what is in use."""
@@ -71,7 +76,11 @@ class _Watch:
             load(self.files, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
             use()
         except (OSError, ssl.SSLError) as error:
-            self.log.warning(log_events.CERTIFICATE_REJECTED, problem=type(error).__name__)
+            self.log.warning(
+                log_events.CERTIFICATE_REJECTED,
+                problem=getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__,
+                files=self.files.names(),
+            )
             return False
         self.taken = stamp
         self.log.info(log_events.CERTIFICATE_RELOADED)

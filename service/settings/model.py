@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Where the catalogue is.")
     keys: tuple[KeySettings, ...] = Field(
         default=(),
-        description="API keys. Without any, everybody is the owner `local` and only loopback is served.",
+        description="API keys. Without any, everybody is the owner `local`, only loopback is served, and web "
+        "pages of other sites are refused.",
         json_schema_extra=LIVE,
     )
     key_pepper: SecretReference | None = Field(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from adapters.documents.problems import suggestion
 from service.domain.catalog import Catalog, Provider, ProviderStatus
+from service.domain.fields import Field
 from service.settings.model import Settings
 
 MIN_PEPPER: Final = 16
 """Characters that a pepper has at least."""
 
 HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
+_HINT: Final = re.compile(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*")
 _VARIANTS: Final = (":floor", ":nitro", ":free")
 
 
@@ -63,10 +68,15 @@ def warnings(
         yield "no keys, and no owner has client_certificates: nobody can call"
     if not usable_models(catalog) and not discovering:
         yield "no provider can be used: every chat request will be refused"
-    for rule in settings.rule_rows:
+    yield from _hint_problems(settings.hint_fields)
+    for rule in settings.rules:
         for name in (*((rule.model,) if rule.model else ()), *rule.models):
             if not _is_known(name, catalog) and not discovering:
                 yield f"rule '{rule.name}': no model is called '{name}'"
+        for key, slug in rule.provider.slugs():
+            if slug not in catalog.providers:
+                near = suggestion(slug, catalog.providers)
+                yield f"rule '{rule.name}': provider.{key}: no provider has the slug '{slug}'{near}"
 
 
 def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]:
@@ -88,6 +98,25 @@ def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]
     for name, path in files.items():
         if path is not None and not path.is_file():
             yield f"{name}: there is no file {path}"
+    for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
+        if tls.cert is not None and tls.key is not None and tls.cert.is_file() and tls.key.is_file():
+            yield from _certificate_problem(f"{door}.tls", tls.cert, tls.key)
+
+
+def _hint_problems(names: Collection[str]) -> Iterator[str]:
+    for name in names:
+        if name in {field.value for field in Field}:
+            yield f"hint_fields: '{name}' has a name of ours: only fields without one can be made hints here"
+        elif not _HINT.fullmatch(name):
+            yield f"hint_fields: '{name}' fits no field: give a name, or a path as messages.content.cache_control"
+
+
+def _certificate_problem(where: str, cert: Path, key: Path) -> Iterator[str]:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or error
+        yield f"{where}: {cert} and {key} can't be used ({reason}): both must be PEM and belong together"
 
 
 def _tidy(value: Any) -> Any:

@@ -21,7 +21,7 @@ from service.domain.catalog import ProviderStatus, Rule
 from service.domain.fields import Field
 from service.settings import Settings
 
-DIALECTS = {"openai_chat": frozenset(Field)}
+DIALECTS = {"openai_chat": lambda _quirks: frozenset(Field)}
 PROVIDER = '  - {slug: own, dialect: openai_chat, base_url: "http://127.0.0.1:1/v1"}\n'
 
 
@@ -194,6 +194,40 @@ async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
             await simulator.refuse_connections()
             await until(lambda: "catalog_discovery_failed" in reports.names)
             assert source.current() is found
+
+
+async def test_a_server_that_starts_later_is_found_long_before_the_next_round(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    async with Simulator() as simulator:
+        path.write_text("providers:\n" + discovering("sim", simulator.url))
+        await simulator.refuse_connections()
+        source = opened(path, reports)
+        get = Listing(Secrets({}), "test")
+        task = asyncio.ensure_future(source.run(get, every=0.01, discover_every=3600, discover_again=0.02))
+        await until(lambda: reports.names.count("catalog_discovery_failed") > 1)
+        await simulator.accept_connections()
+        await until(lambda: "sim/sim-echo" in source.current().models)
+        asked = len(reports.events)
+        await asyncio.sleep(0.2)
+        assert len(reports.events) == asked
+        task.cancel()
+
+
+async def test_a_server_whose_key_appears_is_asked_at_once(tmp_path: Path, reports: Reports) -> None:
+    path, env = tmp_path / "catalogue.yaml", dict[str, str]()
+    async with Simulator() as simulator:
+        row = f'{{slug: sim, dialect: openai_chat, base_url: "{simulator.url}/v1", discover: true, '
+        path.write_text(f"providers:\n  - {row}auth: {{secret: env:K}}, price: {{prompt: 1, completion: 1}}}}\n")
+        secrets = Secrets(env)
+        source = opened(path, reports, secrets.is_configured)
+        task = asyncio.ensure_future(source.run(Listing(secrets, "test"), every=0.01, discover_every=3600))
+        await asyncio.sleep(0.1)
+        assert not source.current().models
+        env["K"] = "secret"
+        await until(lambda: "sim/sim-echo" in source.current().models)
+        task.cancel()
 
 
 async def test_one_server_that_answers_nonsense_does_not_hide_the_others(tmp_path: Path, reports: Reports) -> None:

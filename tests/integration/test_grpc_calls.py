@@ -12,7 +12,7 @@ from eurouter.v1 import catalog_pb2, chat_pb2, routing_pb2
 from grpc import aio
 
 from adapters.providers.simulator import UNAVAILABLE, HttpError, Script, SlowFirstByte, ToolCall, rate_limited
-from tests.support.running import InProcess, ask, plain_channel, running_service
+from tests.support.running import InProcess, Rows, ask, plain_channel, running_service, two_dialects
 from tests.support.statuses import fields_of, info_of, reason_of, retry_delay_of, trailers_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -91,6 +91,20 @@ async def test_the_routing_decision_comes_in_the_trailers(up: InProcess, rpc: st
     assert initial == ({} if rpc == "CreateChatCompletion" else trailing), (
         "a stream announces the same at its start"
     )
+
+
+@pytest.mark.parametrize("rpc", ["CreateChatCompletion", "StreamChatCompletion"])
+async def test_a_models_name_in_any_script_comes_in_the_trailers(tmp_path: Path, rpc: str) -> None:
+    def rows(alpha: str, beta: str) -> Rows:
+        rows = two_dialects(alpha, beta)
+        rows["models"][0]["id"] = "sim/modèle-一"
+        return rows
+
+    async with running_service(tmp_path, catalog=rows) as up:
+        call = getattr(up.chat, rpc)(ask("sim/modèle-一"))
+        assert [message async for message in aiter_of(call)]
+        _, trailing = await sent(call)
+    assert trailing["x-model-used"] == "sim/mod%C3%A8le-%E4%B8%80"
 
 
 async def test_a_streams_decision_waits_for_the_commit_point(up: InProcess) -> None:

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from eurouter.v1 import chat_pb2_grpc
 from grpc import aio
+from structlog.testing import capture_logs
 
 from adapters.providers.simulator import UNAVAILABLE, Call, Script, SlowFirstByte, Stall, rate_limited
 from tests.support.running import InProcess, ask, plain_channel, running_service, until
@@ -179,3 +180,43 @@ def _retrying() -> str:
     return json.dumps(
         {"methodConfig": [{"name": [{"service": "eurouter.v1.ChatService"}], "retryPolicy": policy}]}
     )
+
+
+async def stalled(up: InProcess, channel: aio.Channel, timeout: float | None = None) -> Any:
+    """A call whose client has read one piece of an answer that no buffer holds, and reads no more."""
+    up.alpha.script(Script(text=("x" * 65536,) * 600))
+    stub: Any = chat_pb2_grpc.ChatServiceStub(channel)
+    call = stub.StreamChatCompletion(ask("sim/alpha"), timeout=timeout)
+    await call.read()
+    await asyncio.sleep(0.3)
+    assert up.service.admission.in_flight == 1
+    return call
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [("cancels", "CANCELLED"), ("hangs up", "CANCELLED"), ("has a deadline", "DEADLINE_EXCEEDED")],
+)
+async def test_a_client_that_leaves_amid_a_write_is_no_fault_of_ours(
+    up: InProcess, how: str, outcome: str
+) -> None:
+    async with plain_channel(up.grpc) as channel:
+        with capture_logs() as logged:
+            call = await stalled(up, channel, 0.6 if how == "has a deadline" else None)
+            if how == "cancels":
+                call.cancel()
+            elif how == "hangs up":
+                await channel.close()
+            await until(lambda: up.service.admission.in_flight == 0, "the call is over", 3)
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == []
+    assert [line["outcome"] for line in logged if line["event"] == "request_finished"] == [outcome]
+
+
+async def test_a_client_that_never_reads_on_is_given_up_when_its_time_is_over(tmp_path: Path) -> None:
+    times = {"deadlines": {"default_seconds": 0.5, "max_seconds": 0.5}}
+    async with running_service(tmp_path, times) as up, plain_channel(up.grpc) as channel:
+        with capture_logs() as logged:
+            await stalled(up, channel)
+            await until(lambda: up.service.admission.in_flight == 0, "the call is over", 5)
+    outcomes = [line["outcome"] for line in logged if line["event"] == "request_finished"]
+    assert outcomes == ["DEADLINE_EXCEEDED"]

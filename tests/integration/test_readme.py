@@ -195,6 +195,14 @@ async def test_without_a_model_the_demo_shows_the_simulators_answer_and_says_so(
     assert re.search(r"==> ok: an answer of \d+ pieces came over gRPC", said)
 
 
+async def test_the_demo_shows_an_answer_of_the_real_model(tmp_path: Path, model_python: Path) -> None:
+    env = {"EUROUTER_MODEL_PYTHON": str(model_python), **FREE_PORTS}
+    said = await shell(".venv/bin/eurouter serve --demo --once 2>&1", tmp_path, env)
+    assert "SIMULATOR" not in said
+    assert f"==> asking {demo.MODEL_ID} over gRPC" in said
+    assert re.search(r"==> ok: an answer of \d+ pieces came over gRPC", said)
+
+
 async def test_the_benchs_options_are_those_of_its_page(tmp_path: Path) -> None:
     page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
     named = set(re.findall(r"-m bench[^\n`]*?(--[a-z]+)", page))

@@ -58,6 +58,15 @@ async def test_a_call_sends_the_body_once_with_credentials_trace_and_request_id(
     assert peer.header("cookie") is None
 
 
+async def test_a_provider_that_is_not_ours_learns_neither_request_id_nor_trace() -> None:
+    async with serving(says_hello) as server, upstream() as up:
+        await up.call(
+            endpoint(server, ours=False), GENERATION, context(traceparent="00-aa-bb-01", tracestate="k=v")
+        )
+    for name in ("x-request-id", "traceparent", "tracestate"):
+        assert server.peers[0].header(name) is None
+
+
 async def test_trace_headers_that_are_not_set_are_not_sent() -> None:
     async with serving(says_hello) as server, upstream() as up:
         await up.call(endpoint(server), GENERATION, context())

@@ -143,6 +143,9 @@ class Lines:
     def __init__(self, body: bytes = b"hello") -> None:
         self.body = body
 
+    def expressible_with(self, quirks: Quirks) -> frozenset[Field]:
+        return self.expressible
+
     def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
         return UpstreamRequest("/lines", (("content-type", "text/plain"),), self.body)
 
@@ -183,6 +186,7 @@ def endpoint(
     timeouts: Timeouts | None = None,
     auth: Auth | None = None,
     quirks: Quirks | None = None,
+    ours: bool = True,
 ) -> Endpoint:
     provider = Provider(
         slug="acme",
@@ -192,6 +196,7 @@ def endpoint(
         auth=auth or Auth("bearer", "", "env:KEY"),
         timeouts=timeouts or Timeouts(connect=2, first_byte=2, idle=2, total=5),
         quirks=quirks or Quirks(),
+        ours=ours,
     )
     return Endpoint("acme/m", provider, "v/m", "m", Price(), Facts(), frozenset())
 

@@ -135,13 +135,14 @@ def calls_are_numbered_in_streams_only(answer: Json) -> Json:
     return _each_message(answer, bare)
 
 
-def eos_is_stop(answer: Json) -> Json:
-    """A server's (Together's) own word for `stop`, which OpenAI's contract has no room for."""
+def an_unknown_end_has_a_place_beside_the_known_one(answer: Json) -> Json:
+    """A server's (Together's) own word, which OpenAI's contract has no room for: we tell it beside `stop`."""
 
-    def known(choice: Json) -> Json:
-        return {**choice, "finish_reason": "stop"} if choice.get("finish_reason") == "eos" else choice
+    def told(choice: Json) -> Json:
+        word = choice.get("native_finish_reason")
+        return {**_without(choice, "native_finish_reason"), "finish_reason": word} if word else choice
 
-    return _each_choice(answer, known)
+    return _each_choice(answer, told)
 
 
 def cached_tokens_have_one_place(answer: Json) -> Json:
@@ -161,7 +162,7 @@ ANSWER: Final[tuple[Callable[[Any], Any], ...]] = (
     nothing_in_a_list_is_no_list,
     reasoning_has_one_name,
     calls_are_numbered_in_streams_only,
-    eos_is_stop,
+    an_unknown_end_has_a_place_beside_the_known_one,
     cached_tokens_have_one_place,
 )
 

@@ -180,12 +180,17 @@ class RecordingTelemetry:
 
     def __init__(self) -> None:
         self.attempts: list[tuple[str, str, float]] = []
+        self.failures: list[tuple[str, FailureKind, str, int]] = []
         self.first_tokens: list[tuple[str, float]] = []
         self.usage: list[tuple[str, int, int]] = []
 
     def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
         """An attempt ended."""
         self.attempts.append((endpoint.id, str(outcome), seconds))
+
+    def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:
+        """An attempt failed."""
+        self.failures.append((endpoint.id, kind, request_id, number))
 
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """The first visible event came."""

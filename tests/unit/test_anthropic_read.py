@@ -95,6 +95,8 @@ def test_an_unknown_stop_reason_does_not_fail_the_call(reason: str | None) -> No
         finish = fold(events).choices[0].finish
         assert finish is not None
         assert (finish.reason, finish.raw) == (FinishReason.STOP, reason or "")
+        told = {"native_finish_reason": f'"{reason}"'} if reason else None
+        assert fold(events).choices[0].extra == told
 
 
 def test_our_input_tokens_include_cache_reads_and_writes() -> None:

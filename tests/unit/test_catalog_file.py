@@ -16,7 +16,7 @@ from service.domain.catalog import Catalog, Endpoint, ProviderStatus, Rule
 from service.domain.fields import Field
 
 ALL = frozenset(Field)
-EVERY_DIALECT = {"openai_chat": ALL, "anthropic": ALL}
+EVERY_DIALECT = {name: dialect.expressible_with for name, dialect in DIALECTS.items()}
 
 TWO_PROVIDERS = """
 exchange_rates: {USD: 0.5}
@@ -150,6 +150,19 @@ models:
     }
 
 
+def test_a_provider_is_ours_only_when_its_row_says_so() -> None:
+    text = TWO_PROVIDERS.replace('/v1"}', '/v1", ours: true}')
+    providers = built(text).providers
+    assert (providers["paid"].ours, providers["own"].ours) == (False, True)
+
+
+def test_a_row_that_takes_a_reasoning_object_can_say_a_summary_too() -> None:
+    text = TWO_PROVIDERS.replace('/v1"}', '/v1", quirks: {reasoning_style: reasoning_object}}')
+    paid, own = built(text, "env:PAID_KEY").models["acme/One"].endpoints
+    assert Field.REASONING_SUMMARY not in paid.expressible
+    assert Field.REASONING_SUMMARY in own.expressible
+
+
 def test_endpoints_of_a_dialect_to_come_express_nothing() -> None:
     text = TWO_PROVIDERS.replace("dialect: openai_chat", "dialect: bedrock")
     assert all(not e.expressible for e in built(text).models["acme/One"].endpoints)
@@ -192,6 +205,16 @@ def test_a_mistake_names_the_keys_path_and_the_line() -> None:
         ("2026-01-31", "last year", "verified_on: must be a date"),
         ("models: [acme/one]", "models: [acme/two]", "no model is called 'acme/two'; did you mean 'acme/one'?"),
         ("name: Best", "name: one", "aliases[0].name: 'one' is the name of a model already"),
+        ("name: Best", "name: 'best:floor'", "aliases[0].name: must not end in :floor, :nitro or :free"),
+        ("{sort: price}", "{only: [pay]}", "aliases[0].provider.only: no provider has the slug 'pay'"),
+        ("slug: own", "slug: My GPU", "providers[1].slug: must be small letters, digits"),
+        ("{value: 30,", "{value: no,", "retention_days.value: must be a whole number"),
+        ("{value: 30,", "{value: '0',", "retention_days.value: must be a whole number"),
+        (
+            "retention_days: {value: 30,",
+            "trains_on_data: {value: 0,",
+            "trains_on_data.value: must be true or false",
+        ),
         ("quantization: fp8", "quantization: q4", "must be 'int4'"),
         ("quantization: fp8", "refuses: [temprature]", "'temprature' is not a request field; did you mean 'temp"),
         ("exchange_rates", "exchange_rate", "did you mean 'exchange_rates'?"),
@@ -311,7 +334,7 @@ def test_old_facts_and_facts_of_the_future_are_told() -> None:
 
 @pytest.fixture(scope="module")
 def shipped() -> Catalog:
-    dialects = {name: dialect.expressible for name, dialect in DIALECTS.items()}
+    dialects = {name: dialect.expressible_with for name, dialect in DIALECTS.items()}
     return build_catalog(read_catalog(DEFAULT_CATALOG), dialects, lambda _: True)
 
 

@@ -389,6 +389,14 @@ def test_texts_that_should_hold_json_are_checked_when_they_come_over_grpc() -> N
     }
 
 
+def test_a_field_called_extra_is_not_told_to_be_set_instead_of_extra() -> None:
+    message = request()
+    message.extra["extra"] = '{"top_k": 1}'
+    error = refused(message)
+    assert [v.path for v in error.violations] == ["extra"]
+    assert error.violations[0].message == "no such field: send what it holds at the top level of the request"
+
+
 def test_what_json_can_not_leave_open_is_refused_when_it_comes_over_grpc() -> None:
     said_a = content_pb2.ContentPart(text="a")
     message = pb.CreateChatCompletionRequest(

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 
 from adapters import keys
@@ -99,6 +100,36 @@ def test_config_check_warns_of_rules_that_name_unknown_models(tmp_path: Path, ca
     assert cli.main(["config", "check", "--config", str(config)], {}) == 0
     warned = [line for line in capsys.readouterr().out.splitlines() if "Warning: rule" in line]
     assert warned == ["# Warning: rule 'r': no model is called 'nope'"]
+
+
+def test_config_check_warns_of_rules_that_name_unknown_providers(tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "config.yaml"
+    rule = "{id: 7b0c4f0e-6a55-4f5e-9f0e-0c1f2d3e4a5b, name: r, provider: {only: [mistral, mistrall]}}"
+    config.write_text(f"rules: [{rule}]\n")
+    assert cli.main(["config", "check", "--config", str(config)], {}) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "Warning: rule" in line]
+    said = "rule 'r': provider.only: no provider has the slug 'mistrall'; did you mean 'mistral'?"
+    assert warned == [f"# Warning: {said}"]
+
+
+def test_config_check_warns_of_hint_fields_that_do_nothing(capsys: Capture) -> None:
+    env = {"EUROUTER_HINT_FIELDS": '["top_k", "messages.content.cache_control", "seed", "messages[0].x", ""]'}
+    assert cli.main(["config", "check"], env) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "Warning: hint_fields" in line]
+    assert [line.split("'")[1] for line in warned] == ["seed", "messages[0].x", ""]
+
+
+def test_a_key_that_is_another_certificates_is_told_before_the_start(tmp_path: Path, capsys: Capture) -> None:
+    ca = trustme.CA()
+    one, other = ca.issue_cert("127.0.0.1"), ca.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    cert.write_bytes(one.cert_chain_pems[0].bytes())
+    key.write_bytes(other.private_key_pem.bytes())
+    env = {"EUROUTER_HTTP__TLS__CERT": str(cert), "EUROUTER_HTTP__TLS__KEY": str(key)}
+    assert cli.main(["config", "check"], env) == 1
+    assert f"http.tls: {cert} and {key} can't be used (KEY_VALUES_MISMATCH)" in capsys.readouterr().err
+    key.write_bytes(one.private_key_pem.bytes())
+    assert cli.main(["config", "check"], env) == 0
 
 
 def test_keys_create_prints_a_key_once_and_a_row_that_lets_it_in(tmp_path: Path, capsys: Capture) -> None:

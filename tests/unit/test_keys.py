@@ -99,12 +99,6 @@ def test_floors_of_key_and_owner_are_both_kept() -> None:
     assert store.authenticate(key).floor == Floor(data_residency=("de", "eu"), max_retention_days=30)
 
 
-def test_a_masked_key_shows_its_public_id_and_nothing_of_another_form() -> None:
-    key = keys.make_key()
-    assert keys.mask(key) == f"eur_{key[4:16]}…"
-    assert keys.mask("sk-secret") == "…"
-
-
 def test_a_client_certificate_speaks_for_the_owner_that_lists_one_of_its_names() -> None:
     owners: tuple[OwnerRow, ...] = (OwnerRow("a", ("a.example", "spiffe://x/a")), OwnerRow("b", ("b.example",)))
     by_certificate = CertificateOwners(lambda: owners)

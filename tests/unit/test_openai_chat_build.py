@@ -83,12 +83,11 @@ def test_usage_is_asked_for_only_of_rows_that_know_the_option() -> None:
     assert not body(Generation((HELLO,))).keys() & {"stream", "stream_options"}
 
 
-def test_path_and_headers_are_the_rows() -> None:
-    endpoint = endpoint_for(DIALECT, path="/deployments/x/chat/completions", headers=(("X-Api-Version", "1"),))
-    request = DIALECT.build(Generation((HELLO,)), endpoint, stream=True)
-    assert request.path == "/deployments/x/chat/completions"
-    assert dict(request.headers)["x-api-version"] == "1"
-    assert dict(request.headers)["accept"] == "text/event-stream"
+def test_a_stream_is_asked_for_as_one() -> None:
+    for stream, accept in ((True, "text/event-stream"), (False, "application/json")):
+        request = DIALECT.build(Generation((HELLO,)), endpoint_for(DIALECT), stream=stream)
+        assert request.path == "/chat/completions"
+        assert dict(request.headers)["accept"] == accept
 
 
 def test_more_stop_sequences_than_the_row_takes_are_an_error_that_names_the_field() -> None:

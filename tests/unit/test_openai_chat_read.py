@@ -179,18 +179,23 @@ def test_a_call_without_a_name_is_a_protocol_error() -> None:
         ("length", FinishReason.LENGTH),
         ("model_length", FinishReason.LENGTH),
         ("content_filter", FinishReason.CONTENT_FILTER),
-        ("eos", FinishReason.STOP),
-        ("something_new", FinishReason.STOP),
     ],
 )
-def test_an_unknown_finish_reason_never_fails_a_call(word: str, reason: FinishReason) -> None:
+def test_a_finish_reason_becomes_the_word_for_it(word: str, reason: FinishReason) -> None:
     assert whole({"content": "a"}, word)[-1] == Finish(reason, word)
     assert stream(chunk({"content": "a"}), chunk({}, word))[-1] == Finish(reason, word)
 
 
+@pytest.mark.parametrize("word", ["eos", "something_new"])
+def test_an_unknown_finish_reason_never_fails_a_call_and_is_told_beside_a_stop(word: str) -> None:
+    told = [Finish(FinishReason.STOP, word), Extra("choice", (("native_finish_reason", f'"{word}"'),))]
+    assert whole({"content": "a"}, word)[-2:] == told
+    assert stream(chunk({"content": "a"}), chunk({}, word))[-2:] == told
+
+
 def test_an_unknown_finish_reason_after_tool_calls_means_tool_calls() -> None:
     entry = [part("f", "{}", id="x")]
-    assert whole({"tool_calls": entry}, "something_new")[-1] == Finish(FinishReason.TOOL_CALLS, "something_new")
+    assert whole({"tool_calls": entry}, "something_new")[-2] == Finish(FinishReason.TOOL_CALLS, "something_new")
     assert whole({"tool_calls": entry}, "stop")[-1] == Finish(FinishReason.STOP, "stop")
 
 

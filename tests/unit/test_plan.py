@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -381,6 +382,22 @@ def test_parts_of_a_dialect_go_only_where_it_is_spoken() -> None:
     assert only_rejection(result).paths == ("messages[0].content[0]",)
 
 
+def test_an_endpoint_whose_longest_answer_is_shorter_than_asked_for_is_left_to_others() -> None:
+    rows = [
+        dataclasses.replace(endpoint("short", price="1"), max_output_tokens=256),
+        dataclasses.replace(endpoint("long", price="2"), max_output_tokens=4096),
+        endpoint("silent", price="3"),
+    ]
+    needs = Needs(fields={Field.MAX_OUTPUT_TOKENS: "max_tokens"}, max_output_tokens=257)
+    result = planned(*rows, needs=needs)
+    assert slugs(result) == ["long", "silent"]
+    rejection = only_rejection(result)
+    assert (rejection.filter, rejection.paths) == (Filter.FIELD, ("max_tokens",))
+    assert rejection.message == "writes at most 256 tokens; max_tokens asks for 257"
+    fits = dataclasses.replace(needs, max_output_tokens=256)
+    assert slugs(planned(*rows, needs=fits)) == ["short", "long", "silent"]
+
+
 # --- the three kinds of no endpoint ---
 
 
@@ -400,6 +417,14 @@ def test_only_a_field_in_the_way_is_the_callers_to_mend() -> None:
     assert list(violations) == ["seed"]
     assert "leave it out" in violations["seed"]
     assert endpoints == {"alpha/vendor/model": "can't express seed"}
+
+
+def test_an_answer_longer_than_anybody_writes_is_the_callers_to_mend_and_the_most_is_named() -> None:
+    rows = [dataclasses.replace(endpoint(slug), max_output_tokens=most) for slug, most in (("a", 256), ("b", 512))]
+    needs = Needs(fields={Field.MAX_OUTPUT_TOKENS: "max_completion_tokens"}, max_output_tokens=1000)
+    reason, violations, _ = error_of(planned(*rows, needs=needs), needs)
+    assert reason is Reason.UNSUPPORTED_FIELD
+    assert "at most 512" in violations["max_completion_tokens"]
 
 
 def test_an_extra_that_nobody_takes_is_an_unknown_field() -> None:

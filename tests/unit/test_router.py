@@ -287,6 +287,13 @@ async def test_a_fallback_never_leaves_the_eu(by: str, streamed: bool) -> None:
     assert w.upstream.asked() == [A.id, B.id]
 
 
+async def test_each_failed_attempt_is_told_to_the_log_with_the_calls_id() -> None:
+    w = world({A: fails(FailureKind.AUTH), B: fails(FailureKind.SERVER_ERROR), C: says("c")})
+    await w.answer(streamed=True)
+    call = context().request_id
+    assert w.telemetry.failures == [(A.id, FailureKind.AUTH, call, 1), (B.id, FailureKind.SERVER_ERROR, call, 2)]
+
+
 async def test_without_fallbacks_the_first_failure_is_the_calls() -> None:
     w = world({A: fails(FailureKind.SERVER_ERROR), B: says("b")}, preferences=Preferences(allow_fallbacks=False))
     error = await w.error()

@@ -7,7 +7,9 @@ from typing import Any, Final
 import orjson
 
 from service.domain.events import (
+    NATIVE_FINISH_REASON,
     Event,
+    Extra,
     Finish,
     FinishReason,
     OpaqueAnnotation,
@@ -32,7 +34,7 @@ STOP_REASONS: Final[dict[str, FinishReason]] = {
     "tool_use": FinishReason.TOOL_CALLS,
     "refusal": FinishReason.CONTENT_FILTER,
 }
-"""Finish reasons by Anthropic's stop_reason; one that is not known here counts as a stop."""
+"""Finish reasons by Anthropic's stop_reason; one that is not known here counts as a stop and is told as well."""
 
 
 def protocol_error(what: str) -> UpstreamError:
@@ -135,9 +137,14 @@ class Blocks:
         return OpaqueAnnotation(kind, orjson.dumps(citation).decode())
 
 
-def finish(stop_reason: str | None) -> Finish:
+def finish(stop_reason: str | None) -> list[Event]:
     """The end of the only choice."""
-    return Finish(STOP_REASONS.get(stop_reason or "", FinishReason.STOP), stop_reason or "")
+    if not stop_reason:
+        return [Finish(FinishReason.STOP)]
+    ended = Finish(STOP_REASONS.get(stop_reason, FinishReason.STOP), stop_reason)
+    if stop_reason in STOP_REASONS:
+        return [ended]
+    return [ended, Extra("choice", ((NATIVE_FINISH_REASON, orjson.dumps(stop_reason).decode()),))]
 
 
 def usage_of(counts: dict[str, Any]) -> Usage:

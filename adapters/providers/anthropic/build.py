@@ -54,9 +54,7 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
     for name, text in generation.extra.items():
         if name in endpoint.provider.passthrough and name not in body:
             body[name] = orjson.Fragment(text)
-    quirks = endpoint.provider.quirks
-    headers = _HEADERS + tuple((name.lower(), value) for name, value in quirks.headers)
-    return UpstreamRequest(quirks.path or _PATH, headers, orjson.dumps(body))
+    return UpstreamRequest(_PATH, _HEADERS, orjson.dumps(body))
 
 
 def _write_sampling(body: dict[str, Any], generation: Generation, can: frozenset[Field]) -> None:

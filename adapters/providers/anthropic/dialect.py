@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from adapters.providers.dialect import Decoder, UpstreamRequest
-from service.domain.catalog import Endpoint
+from service.domain.catalog import Endpoint, Quirks
 from service.domain.events import Event
 from service.domain.failure import Failure
 from service.domain.fields import Field
@@ -41,6 +41,13 @@ class AnthropicMessages:
             Field.USER,
         }
     )
+
+    @staticmethod
+    def expressible_with(quirks: Quirks) -> frozenset[Field]:
+        """The same for a row with these quirks: a look-alike may know no thinking."""
+        if quirks.reasoning_style == "none":
+            return AnthropicMessages.expressible - {Field.REASONING_EFFORT}
+        return AnthropicMessages.expressible
 
     def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
         """The call. Raises ServiceError INVALID_REQUEST for what this wire can't take."""

@@ -40,7 +40,7 @@ def _events(message: dict[str, Any]) -> list[Event]:
         blocks.begin(block, events)
         blocks.end(events)
     blocks.close(events)
-    events.append(finish(message.get("stop_reason")))
+    events += finish(message.get("stop_reason"))
     counts = message.get("usage")
     if counts:
         events.append(usage_of(counts))

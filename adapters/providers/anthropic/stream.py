@@ -115,7 +115,7 @@ class StreamDecoder:
         if not self._started:
             raise protocol_error("it ends without having begun")
         self._blocks.close(out)
-        out.append(finish(self._stop_reason))
+        out += finish(self._stop_reason)
         if self._usage:
             out.append(usage_of(self._usage))
         self._done = True

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from service.domain.events import Event, Extra, Finish, FinishReason, Start, TextDelta
+from service.domain.events import NATIVE_FINISH_REASON, Event, Extra, Finish, FinishReason, Start, TextDelta
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
 from .errors import failure_in
@@ -172,7 +172,7 @@ class AnswerReader:
     def _finish(self, reader: ChoiceReader, index: int, word: str, out: list[Event]) -> None:
         reason = FINISH.get(word)
         if reason is None:
-            # An unknown word must not fail the call: the raw one stays.
+            # An unknown word must not fail the call: it is told beside the one that comes nearest.
             reason = FinishReason.TOOL_CALLS if reader.called else FinishReason.STOP
         elif reason is FinishReason.ERROR and not reader.visible:
             # Nothing came of it: a failure that another endpoint may make good, not an answer.
@@ -182,6 +182,8 @@ class AnswerReader:
         if reader.finish != word:
             reader.finish = word
             out.append(Finish(reason, word, index))
+            if word not in FINISH:
+                out.append(Extra("choice", ((NATIVE_FINISH_REASON, orjson.dumps(word).decode()),), index))
 
     def _extra(
         self, scope: Any, index: int, found: dict[str, Any], known: frozenset[str], out: list[Event]

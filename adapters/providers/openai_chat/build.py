@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
-from service.domain.catalog import Endpoint, Quirks
+from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import Generation, GrammarFormat, JsonSchema, Opaque, OutputFormat
@@ -20,6 +20,8 @@ from .tools import write_tools
 from .verbatim import fragment, opaque
 
 _PATH: Final = "/chat/completions"
+_HEADERS: Final = (("content-type", "application/json"), ("accept", "application/json"))
+_STREAM_HEADERS: Final = (("content-type", "application/json"), ("accept", "text/event-stream"))
 
 # Where a field of the neutral request stands on the wire when it needs no translation.
 _PLAIN: Final[tuple[tuple[Field, str], ...]] = (
@@ -73,13 +75,7 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
         _write_output(body, generation.output, endpoint)
     write_tools(body, generation, endpoint)
     _write_options(body, generation, endpoint)
-    return UpstreamRequest(quirks.path or _PATH, _headers(quirks, stream=stream), orjson.dumps(body))
-
-
-def _headers(quirks: Quirks, *, stream: bool) -> tuple[tuple[str, str], ...]:
-    accept = "text/event-stream" if stream else "application/json"
-    row = tuple((name.lower(), value) for name, value in quirks.headers)
-    return (("content-type", "application/json"), ("accept", accept), *row)
+    return UpstreamRequest(_PATH, _STREAM_HEADERS if stream else _HEADERS, orjson.dumps(body))
 
 
 def _stream_options(generation: Generation, endpoint: Endpoint) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class OpenAIChat:
 
     @staticmethod
     def expressible_with(quirks: Quirks) -> frozenset[Field]:
-        """The table for a row with these quirks: where the effort goes decides whether a summary can too."""
+        """The same for a row with these quirks: where the effort goes decides whether a summary can too."""
         match quirks.reasoning_style:
             case "reasoning_effort":
                 return OpenAIChat.expressible

@@ -222,7 +222,7 @@ class CreateChatCompletionRequest(_message.Message):
     max_tokens: _builtins.int
     """Upper bound of generated tokens, at least 1. Deprecated: use `max_completion_tokens`, which wins."""
     max_completion_tokens: _builtins.int
-    """Upper bound of generated tokens, reasoning included; at least 1."""
+    """Upper bound of generated tokens, reasoning included; at least 1. Endpoints that write less are left out."""
     temperature: _builtins.float
     """Sampling temperature, 0 to 2. Default: the model's (mostly 1)."""
     top_p: _builtins.float
@@ -1204,7 +1204,7 @@ class Choice(_message.Message):
     index: _builtins.int
     """Position among the choices, from 0."""
     finish_reason: Global___FinishReason.ValueType
-    """Why it ended."""
+    """Why it ended. A provider's word that none of these stands for is in `extra`, as native_finish_reason."""
     content_filter_results: _builtins.str
     """The provider's content-filter verdicts as JSON text (Azure)."""
     @_builtins.property
@@ -1857,7 +1857,7 @@ class ChunkChoice(_message.Message):
     index: _builtins.int
     """Position among the choices, from 0."""
     finish_reason: Global___FinishReason.ValueType
-    """Why it ended, in the choice's last chunk; null in JSON before."""
+    """Why it ended, in the choice's last chunk; null in JSON before. An unknown word as in `Choice`."""
     content_filter_results: _builtins.str
     """The provider's content-filter verdicts as JSON text (Azure)."""
     @_builtins.property

@@ -53,7 +53,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_KEY: _ErrorReason.ValueType  # 14
     """No key, or one that is not known or switched off. UNAUTHENTICATED, 401."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 15
-    """The key may not do this. PERMISSION_DENIED, 403."""
+    """The key may not do this, or a web page of another site called without one. PERMISSION_DENIED, 403."""
     ERROR_REASON_PROVIDER_RATE_LIMITED: _ErrorReason.ValueType  # 16
     """The provider limits the operator's rate. RESOURCE_EXHAUSTED, 429."""
     ERROR_REASON_PROVIDER_QUOTA_SPENT: _ErrorReason.ValueType  # 17
@@ -118,7 +118,7 @@ ERROR_REASON_API_NOT_OFFERED: ErrorReason.ValueType  # 13
 ERROR_REASON_INVALID_KEY: ErrorReason.ValueType  # 14
 """No key, or one that is not known or switched off. UNAUTHENTICATED, 401."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 15
-"""The key may not do this. PERMISSION_DENIED, 403."""
+"""The key may not do this, or a web page of another site called without one. PERMISSION_DENIED, 403."""
 ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 16
 """The provider limits the operator's rate. RESOURCE_EXHAUSTED, 429."""
 ERROR_REASON_PROVIDER_QUOTA_SPENT: ErrorReason.ValueType  # 17

@@ -178,6 +178,8 @@ def _extra(draft: Draft, extra: Mapping[str, str]) -> None:
         at = name[:_MAX_KEY]
         if not name:
             draft.problems.add("extra", "must not hold a field without a name")
+        elif name == "extra":
+            draft.problems.add(at, "no such field: send what it holds at the top level of the request")
         elif name in _NAMED:
             draft.problems.add(at, "has a field of its own: set that one, not `extra`")
         elif isinstance(complaint := read_json(text), str):

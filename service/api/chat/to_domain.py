@@ -37,7 +37,13 @@ def to_domain(
     old_names = bool(draft.old_names) or not draft.seen.isdisjoint(("functions", "function_call"))
     return ChatCall(
         generation=Generation(options=draft.options, functions_style=old_names, **draft.values),
-        needs=Needs(draft.fields, draft.extra, draft.extra_hints, draft.dialects),
+        needs=Needs(
+            draft.fields,
+            draft.extra,
+            draft.extra_hints,
+            draft.dialects,
+            draft.values.get("max_output_tokens"),
+        ),
         functions_style=old_names,
         **draft.routing,
     )
