@@ -24,6 +24,7 @@ from service.process import Ports
 MODEL_ID: Final = "huggingfacetb/smollm2-135m-instruct"
 SIMULATED_ID: Final = "simulator/sim-echo"
 QUESTION: Final = "Name three rivers in Europe."
+_LONGEST_ANSWER: Final = 1024
 
 # llama.cpp's server reads neither of these and says nothing about them: they would be dropped silently.
 _NOT_IN_LLAMA_CPP: Final = (
@@ -66,7 +67,7 @@ async def start(stack: AsyncExitStack, python: Path, say: Say) -> Demo:
     """Starts the local model, or the simulator where that can't be; `stack` stops it again."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eurouter-demo-")))
     say("starting the local model (SmolLM2-135M through llama.cpp, one core, no key)")
-    local = LocalModel(python, on_event=_announce(say))
+    local = LocalModel(python, max_tokens=_LONGEST_ANSWER, on_event=_announce(say))
     try:
         await local.start()
     except (LocalModelUnavailable, LocalModelError) as error:
@@ -148,8 +149,8 @@ def _local_rows(url: str) -> dict[str, Any]:
             "ours": True,
         },
     ]
-    # llama.cpp is started with a context of 4096 and cuts answers at 256 tokens: see adapters/local_model.
-    limits = {"context_length": 4096, "max_output_tokens": 256, "model": "smollm2-135m-instruct"}
+    # llama.cpp is started with a context of 4096 and cuts answers at this many tokens: see adapters/local_model.
+    limits = {"context_length": 4096, "max_output_tokens": _LONGEST_ANSWER, "model": "smollm2-135m-instruct"}
     price = {"prompt": 0, "completion": 0}
     model = {
         "id": MODEL_ID,
