@@ -20,8 +20,6 @@ FUNCTION_LINES = 55
 LONG_FUNCTIONS: dict[str, str] = {}
 """`path:function` of each function that may be longer, with the reason."""
 
-PUBLIC_HOSTS = {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "proxy.golang.org", "sum.golang.org"}
-
 
 def modules() -> list[Path]:
     """Every hand-written module of the three packages."""
@@ -54,8 +52,8 @@ def repository_files() -> list[Path]:
     return [path for entry in listed.split("\0") if entry and (path := ROOT / entry).is_file()]
 
 
-def private_registries() -> set[str]:
-    """The hosts that this machine's pip, npm and Go are told to use, unless they are everybody's."""
+def registries() -> set[str]:
+    """The hosts that this machine's pip, npm and Go are told to use, other than this machine."""
     addresses = [
         os.environ.get(key, "") for key in ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "GOPROXY")
     ]
@@ -70,7 +68,7 @@ def private_registries() -> set[str]:
         if shutil.which(command[0])
     ]
     hosts = {host for text in addresses for host in re.findall(r"https?://(?:[^/@\s]*@)?([^/:\s,|]+)", text)}
-    return hosts - PUBLIC_HOSTS
+    return hosts - {"localhost", "127.0.0.1"}
 
 
 def mentions(files: list[Path], pattern: re.Pattern[bytes]) -> list[str]:
@@ -102,8 +100,8 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on(repository_files:
     assert not mentions(repository_files, re.compile(folders))
 
 
-def test_no_file_names_a_private_package_registry(repository_files: list[Path]) -> None:
-    hosts = private_registries()
+def test_no_file_names_a_package_registry(repository_files: list[Path]) -> None:
+    hosts = registries()
     if hosts:
         assert not mentions(
             repository_files, re.compile(b"|".join(re.escape(host.encode()) for host in sorted(hosts)))
