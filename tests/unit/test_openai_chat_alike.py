@@ -88,3 +88,10 @@ def test_a_text_whose_place_is_not_found_at_once_teaches_nothing() -> None:
     alike = AlikeChunks()
     alike.learn(b'{"content":"other","choices":[{"delta":{"content":"a"}}]}', TextDelta("a"))
     assert not alike.known
+
+
+def test_what_comes_after_the_end_is_ignored_however_it_is_split() -> None:
+    pieces = stream([b'"a"', b'"b"'])
+    late = b"data: " + FRAME % b'"late"' + b"\n\n"
+    assert said(decode([*pieces, late])) == "ab"
+    assert said(decode([b"".join([*pieces, late])])) == "ab"

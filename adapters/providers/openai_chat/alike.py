@@ -16,7 +16,6 @@ from service.domain.events import TextDelta
 
 _BEFORE: Final = b'"content":'
 
-
 # OpenAI ends its chunks with padding against traffic analysis, of another length each time; nobody reads it.
 _PADDING: Final = b'"obfuscation":"'
 _END: Final = b'"}'

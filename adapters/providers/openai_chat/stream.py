@@ -92,7 +92,7 @@ class StreamDecoder:
     def _take(self, chunks: Sequence[bytes], events: list[Event]) -> None:
         at, alike = 0, self._alike
         while at < len(chunks):
-            if alike.known:
+            if alike.known and not self._done:
                 token, at = alike.run(chunks, at)
                 if token is not None:
                     events.append(token)
