@@ -18,8 +18,8 @@ PROTOS := .venv-protos/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup model run smoke test check tests-only clients lint format types imports protos protos-check \
-	protos-baseline golden docs bench lock clean
+.PHONY: help setup model run smoke test check tests-only clients clients-heavy lint format types imports protos protos-check \
+	protos-baseline golden docs conformance bench lock clean
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
@@ -89,6 +89,10 @@ tests-only: setup $(PROTOS) clients
 clients: $(INSTALLED)
 	@$(BIN)/python tests/clients/prepare.py
 
+clients-heavy: $(INSTALLED) ## published agents and SDKs against the service; downloads 300 MB the first time
+	@$(BIN)/python -m tests.clients.run --install-only
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.clients.run
+
 lint: $(INSTALLED) ## ruff: rules and format
 	@echo "==> ruff"
 	@$(BIN)/ruff check --quiet
@@ -131,6 +135,10 @@ docs: $(INSTALLED) ## write the pages that come from the code: settings, catalog
 	@$(BIN)/python -m service.settings.document
 	@$(BIN)/python -m adapters.catalog.document
 	@$(BIN)/python -m service.edge.errors_document
+
+conformance: setup ## npm llmprobe over the simulator and the local model; writes docs/conformance.md (10 minutes)
+	@$(BIN)/python -m tests.conformance.prepare
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.conformance
 
 bench: setup ## measure: the bare floor, the sketch and the service, interleaved
 	@$(BIN)/python -m bench

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import orjson
@@ -15,7 +16,7 @@ import structlog
 
 LogFormat = Literal["auto", "json", "console"]
 
-_LEVELS: Final = logging.getLevelNamesMapping()
+_LEVELS: Final = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 
 class _Threshold:
@@ -25,7 +26,7 @@ class _Threshold:
         self.least = logging.INFO
 
     def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if _LEVELS[method.upper()] < self.least:
+        if _LEVELS[method] < self.least:
             raise structlog.DropEvent
         return event
 
@@ -35,29 +36,36 @@ _threshold: Final = _Threshold()
 
 def set_level(level: str) -> None:
     """From now on for every logger: debug, info, warning or error."""
-    _threshold.least = _LEVELS[level.upper()]
+    _threshold.least = _LEVELS[level.lower()]
+
+
+def _json_line(_logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """What structlog's own three processors would make of it, in one step: a line is written for every call."""
+    event["level"] = method
+    event["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(event, repr, orjson.OPT_UTC_Z)
 
 
 def configure(log_format: LogFormat = "auto", level: str = "info") -> None:
     """`auto` is console on a terminal and JSON elsewhere; `level` as in `set_level`."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     set_level(level)
-    shared: list[Any] = [_threshold, structlog.processors.add_log_level]
     wrapper = structlog.make_filtering_bound_logger(logging.DEBUG)
     if console:
         structlog.configure(
-            processors=[*shared, structlog.processors.TimeStamper("%H:%M:%S"), structlog.dev.ConsoleRenderer()],
+            processors=[
+                _threshold,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper("%H:%M:%S"),
+                structlog.dev.ConsoleRenderer(),
+            ],
             wrapper_class=wrapper,
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=False,
         )
     else:
         structlog.configure(
-            processors=[
-                *shared,
-                structlog.processors.TimeStamper("iso"),
-                structlog.processors.JSONRenderer(serializer=orjson.dumps),
-            ],
+            processors=[_threshold, _json_line],
             wrapper_class=wrapper,
             logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
             cache_logger_on_first_use=False,

@@ -17,6 +17,8 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD_END, _CRLF = b"\r\n\r\n", b"\r\n"
 _OK: Final = b"HTTP/1.1 200"
 _EVENT: Final = b"data: "
+_FAILURES: Final = (b"event: error\n", b"event: response.failed\n", b'data: {"error"')
+"""How a stream that began with 200 says that it failed: the Responses API's ways, and chat's."""
 
 
 class HttpExchange:
@@ -94,7 +96,10 @@ class HttpConnection(asyncio.Protocol):
         if not exchange.first_at and FIRST_TOKEN in data:
             exchange.first_at = time.perf_counter()
         exchange.messages += data.count(_EVENT)
-        if self._over(data):
+        if self._chunked and (failure := next((mark for mark in _FAILURES if mark in data), None)):
+            self._end(data[data.find(failure) :][:600].decode(errors="replace"))
+            self.close()
+        elif self._over(data):
             if not self._chunked:
                 exchange.messages = 1
             self._end(None)

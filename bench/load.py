@@ -17,7 +17,7 @@ import uvloop
 
 from bench.h1 import HttpConnection
 from bench.h2 import CallFailedError, GrpcConnection
-from bench.traffic import CREATE, HTTP_PATH, STREAM, request, request_json
+from bench.traffic import Kind, grpc_call, http_call
 
 Door: TypeAlias = Literal["grpc", "http"]
 Connection: TypeAlias = GrpcConnection | HttpConnection
@@ -31,7 +31,7 @@ class Load:
 
     With neither it only connects. What has begun is finished. `connections` are shared evenly by the callers
     (HTTP: one each). Callers begin after `delay` seconds, spread over `spread` seconds. `close`: drop the
-    connections at the end.
+    connections at the end. `previous`: the id of the response that each call continues.
     """
 
     door: Door
@@ -47,6 +47,8 @@ class Load:
     spread: float = 0.0
     connection_set: str = ""
     close: bool = False
+    kind: Kind = "chat"
+    previous: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +77,8 @@ class Generator:
         Raises:
             OSError: it could not connect.
         """
-        key = (load.door, load.port, load.model, load.stream, load.in_flight, load.connection_set)
+        asked = (load.kind, load.model, load.stream, load.previous)
+        key = (load.door, load.port, asked, load.in_flight, load.connection_set)
         if key not in self._open:
             count = load.in_flight if load.door == "http" else min(load.connections, load.in_flight)
             self._open[key] = [await _connect(load) for _ in range(count)]
@@ -123,9 +126,10 @@ async def _connect(load: Load) -> Connection:
 
     def make() -> Connection:
         if load.door == "http":
-            return HttpConnection(HTTP_PATH, authority, bearer, request_json(load.model, stream=load.stream))
-        message = request(load.model).SerializeToString()
-        return GrpcConnection(STREAM if load.stream else CREATE, authority, tuple(bearer.items()), message)
+            path, body = http_call(load.kind, load.model, stream=load.stream, previous=load.previous)
+            return HttpConnection(path, authority, bearer, body)
+        path, body = grpc_call(load.kind, load.model, stream=load.stream, previous=load.previous)
+        return GrpcConnection(path, authority, tuple(bearer.items()), body)
 
     _, connection = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", load.port)
     return connection

@@ -1,7 +1,8 @@
 """Starts the service as its users do: the console script, a settings file, a catalogue, a key.
 
 Everything is as shipped but for what a run needs: ports, a catalogue whose only provider is the simulator,
-one key (so that authentication counts), a short drain. Its log goes to a file, at the default level.
+one key (so that authentication counts), its SQLite file in the run's folder, a short drain. Its log goes to a
+file, at the default level.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ def start(
         raise StartError(f"{SCRIPT} is missing: run `make setup`")
     ports = {door: fleet.free_port() for door in ("grpc", "http", "admin")}
     key = make_key()
-    catalog = _write(folder / f"{name}-catalog.yaml", _catalog(upstream_url))
+    catalog = _write(folder / f"{name}-catalog.yaml", catalog_of(upstream_url))
     pepper = folder / f"{name}-pepper"
     pepper.write_bytes(_PEPPER)
-    settings = _write(folder / f"{name}.yaml", _settings(ports, catalog, pepper, key, processes))
+    database = {"database": {"url": f"sqlite:///{folder.resolve() / name}.db"}}
+    settings = _write(folder / f"{name}.yaml", _settings(ports, catalog, pepper, key, processes) | database)
     command = [str(SCRIPT), "serve", "--config", str(settings)]
     wrapper = [sys.executable, "-m", "bench.profiled", str(profile)] if profile else []
     running = Running(name, [*wrapper, *command], cores, folder)
@@ -85,7 +87,8 @@ def _settings(ports: dict[str, int], catalog: Path, pepper: Path, key: str, proc
     }
 
 
-def _catalog(upstream_url: str) -> dict[str, Any]:
+def catalog_of(upstream_url: str) -> dict[str, Any]:
+    """The catalogue of a run: the simulator's models at one provider."""
     provider = {
         "slug": "simulator",
         "name": "Simulator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pstats
+import re
 import signal
 import time
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ def profile(stage: Stage, scenarios: Iterable[Scenario], written: Path, target: 
         if scenario.group not in stage.options.groups:
             continue
         for name in ("ours", "ours-http"):
-            if name in stage.subjects:
+            if name in stage.subjects and name in scenario.servers:
                 subject = stage.subjects[name]
                 kept = target.with_name(f"{target.stem}-{_slug(scenario.name)}-{subject.door}.prof")
                 calls = _one(stage, subject, scenario, written)
@@ -64,4 +65,4 @@ def _show(path: Path, title: str) -> None:
 
 
 def _slug(name: str) -> str:
-    return "-".join(name.replace(",", "").split())
+    return "-".join(re.findall(r"\w+", name))

@@ -17,7 +17,9 @@ from bench.scenarios import (
     PROCESS_SHARE_TARGET,
     SCENARIOS,
     SERVER_NAMES,
+    STORE_TARGETS,
     TARGETS,
+    AddedTarget,
     Scenario,
     Server,
     Target,
@@ -64,6 +66,7 @@ def cost_table(raw: Raw) -> str:
 def verdicts(raw: Raw) -> list[Verdict]:
     """Every target, in the order of the tables."""
     found = [_ratio(raw, target) for target in TARGETS]
+    found += [_added(raw, target) for target in STORE_TARGETS]
     found += _first_token(raw)
     found += _two_processes(raw)
     found.append(_memory(raw))
@@ -141,15 +144,29 @@ def _cost_row(scenario: Scenario, name: Server, samples: Sequence[Sample]) -> tu
 
 def _ratio(raw: Raw, target: Target) -> Verdict:
     what = f"{target.scenario}: times the {SERVER_NAMES[target.base].replace(',', '')}"
+    if target.base_scenario:
+        what = f"{target.scenario}, {_door(target.server)}: times {_variant(target.base_scenario)}"
     limit = f"{target.ratio:.2f}"
-    by_server = raw.samples.get(target.scenario, {})
-    ours, base = by_server.get("ours"), by_server.get(target.base)
+    ours = raw.samples.get(target.scenario, {}).get(target.server)
+    base = raw.samples.get(target.base_scenario or target.scenario, {}).get(target.base)
     if not ours or not base:
         return Verdict(what, limit, "", None)
     ratio = median(s.cost for s in ours) / median(s.cost for s in base)
     by_round = [one.cost / other.cost for one, other in zip(ours, base, strict=True)]
     told = f"{ratio:.2f} (by round {min(by_round):.2f} to {max(by_round):.2f})"
     return Verdict(what, limit, told, ratio <= target.ratio)
+
+
+def _added(raw: Raw, target: AddedTarget) -> Verdict:
+    what = f"{target.scenario}, {_door(target.server)}: more than {_variant(target.base_scenario)}"
+    limit = f"{target.added:.0f} µs"
+    more, base = (raw.samples.get(name, {}).get(target.server) for name in (target.scenario, target.base_scenario))
+    if not more or not base:
+        return Verdict(what, limit, "", None)
+    added = median(s.cost for s in more) - median(s.cost for s in base)
+    by_round = [one.cost - other.cost for one, other in zip(more, base, strict=True)]
+    told = f"{added:.0f} µs (by round {min(by_round):.0f} to {max(by_round):.0f})"
+    return Verdict(what, limit, told, added <= target.added)
 
 
 def _first_token(raw: Raw) -> list[Verdict]:
@@ -207,6 +224,14 @@ def _pooled(rounds: Iterable[Sequence[float]]) -> list[float]:
 
 def _name(server: str) -> str:
     return next(told for name, told in SERVER_NAMES.items() if name == server)
+
+
+def _door(server: Server) -> str:
+    return SERVER_NAMES[server].rpartition(", ")[2]
+
+
+def _variant(scenario: str) -> str:
+    return scenario.rpartition(": ")[2]
 
 
 def _cost(value: float) -> str:

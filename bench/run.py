@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from bench import fleet, measure, product, verify
+from bench import fleet, measure, product, verify, verify_responses
 from bench.fleet import Cores, Loads, Running, StartError
 from bench.load import Door, Load
-from bench.scenarios import CONNECTIONS, QUICK_IN_FLIGHT, SERVER_NAMES, Scenario, Server
+from bench.scenarios import CONNECTIONS, CONVERSATION, QUICK_IN_FLIGHT, SERVER_NAMES, Scenario, Server
 from bench.traffic import BURST_MODEL, PACED_MODEL, STREAM_TOKENS
 
 _WARM_UP_SECONDS: Final = 0.2
@@ -47,13 +47,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A server under test and how it is reached."""
+    """A server under test and how it is reached. `conversation`: the id of the last of many stored responses."""
 
     name: Server
     running: Running
     door: Door
     port: int
     key: str = ""
+    conversation: str | None = None
 
     def load(self, scenario: Scenario, **changes: Any) -> Load:
         """The scenario's traffic for this server."""
@@ -66,6 +67,8 @@ class Subject:
             in_flight=scenario.in_flight,
             connections=CONNECTIONS,
             spread=scenario.spread,
+            kind=scenario.kind,
+            previous=self.conversation if scenario.continues else None,
         )
         return replace(load, **changes)
 
@@ -158,22 +161,36 @@ class Stage:
             ours = product.start("ours", self.upstream_url, self.cores.server, self.folder, profile=self._profile)
             self.keep(ours.running)
             ours.wait()
+            stored = self._conversation(ours)
             if "ours" in self.options.servers:
-                self._admit(Subject("ours", ours.running, "grpc", ours.grpc_port, ours.key))
+                self._admit(Subject("ours", ours.running, "grpc", ours.grpc_port, ours.key, stored))
             if "ours-http" in self.options.servers:
-                self._admit(Subject("ours-http", ours.running, "http", ours.http_port, ours.key))
+                self._admit(Subject("ours-http", ours.running, "http", ours.http_port, ours.key, stored))
         except StartError as error:
             self.raw.missing["the service"] = str(error)
 
+    def _conversation(self, ours: product.Product) -> str | None:
+        if "responses" not in self.options.groups:
+            return None
+        name = SERVER_NAMES["ours-http"]
+        return verify_responses.conversation(name, ours.http_port, ours.key, self.upstream_port, CONVERSATION)
+
     def _admit(self, subject: Subject) -> None:
         """Adds a server once it answers as the load generator believes it does."""
-        check = verify.answers_grpc if subject.door == "grpc" else verify.answers_http
-        check(SERVER_NAMES[subject.name], subject.port, subject.key)
+        grpc, name = subject.door == "grpc", SERVER_NAMES[subject.name]
+        check = verify.answers_grpc if grpc else verify.answers_http
+        check(name, subject.port, subject.key)
+        if subject.conversation is not None:
+            check_responses = verify_responses.answers_grpc if grpc else verify_responses.answers_http
+            check_responses(name, subject.port, subject.key, subject.conversation)
         self.subjects[subject.name] = subject
 
 
 def go_through(stage: Stage, scenarios: Iterable[Scenario], say: Callable[[str], None]) -> None:
-    """All rounds: every scenario on every server in turn, another server first each round."""
+    """All rounds: every scenario on every server in turn.
+
+    Each round another server comes first, and every other round goes through the scenarios backwards.
+    """
     options = stage.options
     chosen = [
         scenario
@@ -187,7 +204,7 @@ def go_through(stage: Stage, scenarios: Iterable[Scenario], say: Callable[[str],
         for subject in _of(stage, scenario, 0):
             _warm_up(stage, subject, scenario, _FIRST_WARM_UP_SECONDS / 2)
     for number in range(options.rounds):
-        for scenario in chosen:
+        for scenario in chosen if number % 2 == 0 else reversed(chosen):
             say(f"round {number + 1} of {options.rounds}: {scenario.name}")
             for subject in _of(stage, scenario, number):
                 sample = take(stage, subject, scenario)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from bench.traffic import BURST_MODEL, PACED_MODEL, UNARY_MODEL
+from bench.traffic import BURST_MODEL, PACED_MODEL, UNARY_MODEL, Kind
 
 Server: TypeAlias = Literal["floor", "sketch", "merged", "ours", "ours-http"]
 SERVERS: Final[tuple[Server, ...]] = ("floor", "sketch", "merged", "ours", "ours-http")
@@ -16,7 +16,8 @@ SERVER_NAMES: Final[dict[Server, str]] = {
     "ours": "service, gRPC",
     "ours-http": "service, HTTP",
 }
-GROUPS: Final = ("unary", "burst", "paced", "ttft", "processes", "memory")
+OURS: Final[tuple[Server, ...]] = ("ours", "ours-http")
+GROUPS: Final = ("unary", "burst", "paced", "ttft", "responses", "processes", "memory")
 
 PACE_SPREAD: Final = 0.05
 QUICK_IN_FLIGHT: Final = 64
@@ -29,7 +30,8 @@ CONNECTIONS: Final = 8
 class Scenario:
     """CPU per call or token at one number of calls in flight.
 
-    `seconds`: how long calls begin; those that run are finished, and all of them count.
+    `seconds`: how long calls begin; those that run are finished, and all of them count. `continues`: each call
+    continues a stored conversation of CONVERSATION responses.
     """
 
     group: str
@@ -41,6 +43,8 @@ class Scenario:
     seconds: float
     quick_seconds: float
     spread: float = 0.0
+    kind: Kind = "chat"
+    continues: bool = False
 
     @property
     def unit(self) -> str:
@@ -50,15 +54,27 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`ours` may cost at most `ratio` times what `base` costs in the same scenario."""
+    """`server` may cost at most `ratio` times what `base` costs in `base_scenario`, the same one by default."""
 
     scenario: str
     base: Server
     ratio: float
+    server: Server = "ours"
+    base_scenario: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddedTarget:
+    """`server` may cost at most `added` CPU µs more a call than in `base_scenario`."""
+
+    scenario: str
+    base_scenario: str
+    added: float
+    server: Server
 
 
 def _unary(in_flight: int) -> Scenario:
-    servers: tuple[Server, ...] = ("floor", "sketch", "ours", "ours-http")
+    servers: tuple[Server, ...] = ("floor", "sketch", *OURS)
     name = f"unary, {in_flight} in flight"
     return Scenario("unary", name, UNARY_MODEL, in_flight, servers, stream=False, seconds=1.5, quick_seconds=0.7)
 
@@ -69,7 +85,7 @@ def _burst(in_flight: int) -> Scenario:
 
 
 def _paced(in_flight: int) -> Scenario:
-    servers: tuple[Server, ...] = ("sketch", "merged", "ours", "ours-http")
+    servers: tuple[Server, ...] = ("sketch", "merged", *OURS)
     name = f"paced 5 ms, {_streams(in_flight)}"
     # A stream takes 1.3 s: callers begin a second one when the first took less than `seconds`.
     seconds = 2.0 if in_flight == 1 else 1.0
@@ -86,14 +102,47 @@ def _paced(in_flight: int) -> Scenario:
     )
 
 
+def _responses() -> tuple[Scenario, ...]:
+    """Chat once more directly beside what is compared with it: a machine's speed changes within a run."""
+    streams = (
+        replace(like, group="responses", servers=OURS, kind=kind, name=f"{like.group} 64: {_told(kind)}")
+        for like in (_burst(64), _paced(64))
+        for kind in _KINDS
+    )
+    whole = (
+        replace(like, group="responses", servers=OURS, kind=kind, name=f"unary {like.in_flight}: {_told(kind)}")
+        for like in (_unary(16), _unary(64))
+        for kind in _KINDS[1:]
+    )
+    longer = replace(
+        _unary(64),
+        group="responses",
+        servers=OURS,
+        kind="response",
+        continues=True,
+        name=f"unary 64: {_told('response')}, continues {CONVERSATION}",
+    )
+    return (*streams, *whole, longer)
+
+
+def _told(kind: Kind) -> str:
+    told = {"chat": "chat", "response": "responses, store false", "stored response": "responses, store true"}
+    return told[kind]
+
+
 def _streams(count: int) -> str:
     return "1 stream" if count == 1 else f"{count} streams"
 
+
+CONVERSATION: Final = 50
+"""Stored responses before the one that continues them."""
+_KINDS: Final[tuple[Kind, ...]] = ("chat", "response", "stored response")
 
 SCENARIOS: Final = (
     *(_unary(count) for count in (16, 64)),
     *(_burst(count) for count in (1, 16, 64)),
     *(_paced(count) for count in (1, 16, 64)),
+    *_responses(),
 )
 
 TARGETS: Final = (
@@ -101,6 +150,17 @@ TARGETS: Final = (
     Target("unary, 64 in flight", "sketch", 1.5),
     Target("burst, 64 streams", "merged", 1.3),
     Target("paced 5 ms, 64 streams", "sketch", 0.6),
+    *(
+        Target(f"{how} 64: {_told(kind)}", server, 1.5, server, f"{how} 64: chat")
+        for how in ("burst", "paced")
+        for kind in _KINDS[1:]
+        for server in OURS
+    ),
+)
+STORE_TARGETS: Final = tuple(
+    AddedTarget(f"unary {count}: {_told('stored response')}", f"unary {count}: {_told('response')}", 300.0, server)
+    for count in (16, 64)
+    for server in OURS
 )
 
 FIRST_TOKEN_STREAMS: Final = 16

@@ -1,11 +1,11 @@
-"""What is asked in the measurements: one request, as protobuf and as JSON, and the simulator's models by name."""
+"""What is asked in the measurements: one question, to either API, in protobuf and JSON; the simulator's models."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
-from eurouter.v1 import chat_pb2, content_pb2
+from eurouter.v1 import chat_pb2, content_pb2, response_items_pb2, responses_pb2
 
 from adapters.providers.simulator import Script
 
@@ -16,6 +16,9 @@ FIRST_TOKEN_MODEL: Final = "sim-paced-5ms-64"
 MODELS: Final = (UNARY_MODEL, BURST_MODEL, PACED_MODEL, FIRST_TOKEN_MODEL)
 STREAM_TOKENS: Final = 256
 
+Kind: TypeAlias = Literal["chat", "response", "stored response"]
+"""What is called: the chat API, or the Responses API with `store` false or true."""
+
 VENDOR: Final = "bench"
 """Models are asked for as `bench/NAME`; the simulator ignores what stands before the slash."""
 
@@ -25,6 +28,9 @@ FIRST_TOKEN: Final = b"Sim"
 CREATE: Final = "/eurouter.v1.ChatService/CreateChatCompletion"
 STREAM: Final = "/eurouter.v1.ChatService/StreamChatCompletion"
 HTTP_PATH: Final = "/v1/chat/completions"
+CREATE_RESPONSE: Final = "/eurouter.v1.ResponsesService/CreateResponse"
+STREAM_RESPONSE: Final = "/eurouter.v1.ResponsesService/StreamResponse"
+RESPONSES_PATH: Final = "/v1/responses"
 
 _SYSTEM = (
     "You answer questions about travel in Europe. Be brief, name your sources, and say so when you are not sure. "
@@ -67,6 +73,54 @@ def request_json(model: str, *, stream: bool) -> bytes:
         "max_completion_tokens": _MAX_TOKENS,
     }
     return orjson.dumps(body | {"stream": True} if stream else body)
+
+
+def response_request(
+    model: str, *, store: bool, previous: str | None = None
+) -> responses_pb2.CreateResponseRequest:
+    """The same question to the Responses API; `previous`: the id of a response that it continues."""
+    text = response_items_pb2.ResponseContent(input_text=response_items_pb2.ResponseInputText(text=_USER))
+    message = response_items_pb2.ResponseMessage(role="user", content=[text])
+    return responses_pb2.CreateResponseRequest(
+        model=f"{VENDOR}/{model}",
+        instructions=_SYSTEM,
+        input=[response_items_pb2.ResponseItem(message=message)],
+        previous_response_id=previous,
+        store=store,
+        temperature=_TEMPERATURE,
+        max_output_tokens=_MAX_TOKENS,
+    )
+
+
+def response_json(model: str, *, stream: bool, store: bool, previous: str | None = None) -> bytes:
+    """The same as OpenAI's JSON."""
+    body: dict[str, Any] = {
+        "model": f"{VENDOR}/{model}",
+        "instructions": _SYSTEM,
+        "input": _USER,
+        "store": store,
+        "temperature": _TEMPERATURE,
+        "max_output_tokens": _MAX_TOKENS,
+    }
+    if previous:
+        body["previous_response_id"] = previous
+    return orjson.dumps(body | {"stream": True} if stream else body)
+
+
+def grpc_call(kind: Kind, model: str, *, stream: bool, previous: str | None = None) -> tuple[str, bytes]:
+    """The method's path and the request's bytes."""
+    if kind == "chat":
+        return STREAM if stream else CREATE, request(model).SerializeToString()
+    asked = response_request(model, store=kind == "stored response", previous=previous)
+    return STREAM_RESPONSE if stream else CREATE_RESPONSE, asked.SerializeToString()
+
+
+def http_call(kind: Kind, model: str, *, stream: bool, previous: str | None = None) -> tuple[str, bytes]:
+    """The URL's path and the body."""
+    if kind == "chat":
+        return HTTP_PATH, request_json(model, stream=stream)
+    store = kind == "stored response"
+    return RESPONSES_PATH, response_json(model, stream=stream, store=store, previous=previous)
 
 
 def _message(role: chat_pb2.ChatRole.ValueType, text: str) -> chat_pb2.ChatMessage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import Any, Final
 
 import grpc
@@ -22,7 +23,7 @@ from bench.traffic import (
     tokens_of,
 )
 
-_SECONDS: Final = 10.0
+SECONDS: Final = 10.0
 
 
 def answers_grpc(name: str, port: int, key: str) -> None:
@@ -35,12 +36,12 @@ def answers_grpc(name: str, port: int, key: str) -> None:
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = chat_pb2_grpc.ChatServiceStub(channel)
-            whole = stub.CreateChatCompletion(request(UNARY_MODEL), metadata=metadata, timeout=_SECONDS)
-            chunks = list(stub.StreamChatCompletion(request(BURST_MODEL), metadata=metadata, timeout=_SECONDS))
+            whole = stub.CreateChatCompletion(request(UNARY_MODEL), metadata=metadata, timeout=SECONDS)
+            chunks = list(stub.StreamChatCompletion(request(BURST_MODEL), metadata=metadata, timeout=SECONDS))
     except grpc.RpcError as error:
         raise StartError(f"{name} refused a call: {error}") from None
-    _check(name, whole.choices[0].message.content, tokens_of(UNARY_MODEL))
-    _check(name, "".join(_text(chunk) for chunk in chunks), STREAM_TOKENS)
+    check_text(name, whole.choices[0].message.content, tokens_of(UNARY_MODEL))
+    check_text(name, "".join(_text(chunk) for chunk in chunks), STREAM_TOKENS)
 
 
 def answers_http(name: str, port: int, key: str) -> None:
@@ -49,31 +50,51 @@ def answers_http(name: str, port: int, key: str) -> None:
     Raises:
         StartError: it refused, or tokens are missing.
     """
-    whole = orjson.loads(_post(name, port, key, request_json(UNARY_MODEL, stream=False)))
-    _check(name, whole["choices"][0]["message"]["content"], tokens_of(UNARY_MODEL))
-    streamed = _post(name, port, key, request_json(BURST_MODEL, stream=True))
+    whole = orjson.loads(ask_http(name, port, key, HTTP_PATH, request_json(UNARY_MODEL, stream=False)))
+    check_text(name, whole["choices"][0]["message"]["content"], tokens_of(UNARY_MODEL))
+    streamed = ask_http(name, port, key, HTTP_PATH, request_json(BURST_MODEL, stream=True))
     *events, last = [event.removeprefix(b"data: ") for event in streamed.split(b"\n\n") if event]
     if last != b"[DONE]":
         raise StartError(f"{name} ended its stream with {last[:200]!r}")
     choices: list[Any] = [choice for event in events for choice in orjson.loads(event)["choices"]]
-    _check(name, "".join(choice["delta"].get("content") or "" for choice in choices), STREAM_TOKENS)
+    check_text(name, "".join(choice["delta"].get("content") or "" for choice in choices), STREAM_TOKENS)
 
 
-def _post(name: str, port: int, key: str, body: bytes) -> bytes:
+def ask_http(name: str, port: int, key: str, path: str, body: bytes | None = None) -> bytes:
+    """What a server answers to a POST, without a body to a GET.
+
+    Raises:
+        StartError: it refused or did not answer.
+    """
+    status, said = exchange(name, port, key, path, body)
+    if status != HTTPStatus.OK:
+        raise StartError(f"{name} refused a call: {status} {said[:400].decode(errors='replace')}")
+    return said
+
+
+def exchange(name: str, port: int, key: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """The same with its status, errors too.
+
+    Raises:
+        StartError: it did not answer.
+    """
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}{HTTP_PATH}", data=body, headers=headers)
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers)
     try:
-        with urllib.request.urlopen(asked, timeout=_SECONDS) as answer:
-            read: bytes = answer.read()
-            return read
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+            return answer.status, answer.read()
     except urllib.error.HTTPError as error:
-        said = error.read()[:400].decode(errors="replace")
-        raise StartError(f"{name} refused a call: {error.code} {said}") from None
+        return error.code, error.read()
     except OSError as error:
         raise StartError(f"{name} did not answer: {error}") from None
 
 
-def _check(name: str, text: str, tokens: int) -> None:
+def check_text(name: str, text: str, tokens: int) -> None:
+    """Compares every word.
+
+    Raises:
+        StartError: it is not what the simulator says.
+    """
     if text != (expected := answer_text(tokens)):
         raise StartError(f"{name} answered {text[:100]!r} ({len(text)} characters), not {expected[:100]!r}")
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from service.adapt import Adapted, Adapter
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
@@ -23,6 +24,7 @@ from service.domain.failure import (
     FailureKind,
     UpstreamError,
 )
+from service.domain.generation import Generation
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
 
@@ -53,13 +55,14 @@ class Failed:
 class Attempts:
     """One call's way through its plan.
 
-    `decision` and `started` belong to the attempt now running, or to the last one; before the first attempt
-    `decision` tells the one to come.
+    `decision`, `adapted` and `started` belong to the attempt now running, or to the last one; before the
+    first attempt `decision` tells the one to come.
     """
 
     def __init__(
         self,
         plan: Plan,
+        generation: Generation,
         context: CallContext,
         settings: RouterSettings,
         health: Health,
@@ -74,37 +77,41 @@ class Attempts:
         self._telemetry = telemetry
         self._clock = clock
         self._sleep = sleep
+        self._adapter = Adapter(generation)
+        self._queue = plan.attempts
+        self._position = 0
+        self._too_long: list[tuple[Attempt, Adapted]] = []
+        self._cut = False
         self._failed: list[Failed] = []
         self._waiting: tuple[float, Attempt] | None = None
         self._waited = False
         self.current = plan.attempts[0]
         self.decision = self._decide(self.current)
+        self.adapted = Adapted(generation)
         self.started = 0.0
 
-    async def run(self, attempt: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """The result of the first attempt that succeeds.
+    async def run(self, attempt: Callable[[Endpoint, Adapted], Awaitable[T]]) -> T:
+        """The result of the first attempt that succeeds; each is given its endpoint and what to ask it.
 
         Raises:
             ServiceError: none did, or time ran out.
         """
-        position = 0
         while True:
-            if position < len(self._plan.attempts):
-                self.current = self._plan.attempts[position]
-                position += 1
-            else:
-                self.current = await self._once_more()
-            self.decision = self._decide(self.current)
+            adapted = await self._next()
             self.started = self._clock()
             if self.started >= self._context.deadline:
                 raise self._out_of_time()
             endpoint = self.current.endpoint
             try:
-                return await attempt(endpoint)
+                return await attempt(endpoint, adapted)
             except UpstreamError as error:
                 late = self._note(error.failure)
-                if late is not None or error.failure.kind not in TRY_ELSEWHERE:
+                if error.failure.kind is FailureKind.CONTEXT_LENGTH:
+                    self._needs_longer(adapted)
+                elif error.failure.kind not in TRY_ELSEWHERE:
                     raise late or self._error() from error
+                if late is not None:
+                    raise late from error
             except ServiceError as refusal:
                 if refusal.reason is not Reason.INVALID_REQUEST:
                     self.ended(FailureKind.UNKNOWN)
@@ -144,7 +151,7 @@ class Attempts:
         """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt."""
         self._telemetry.attempt(self.current.endpoint, outcome, self._clock() - self.started)
 
-    def _decide(self, attempt: Attempt) -> Decision:
+    def _decide(self, attempt: Attempt, truncated: tuple[str, ...] = ()) -> Decision:
         provider = attempt.endpoint.provider
         return Decision(
             provider_slug=provider.slug,
@@ -155,6 +162,7 @@ class Attempts:
             fallback_count=len(self._failed),
             model_fallback_count=attempt.model_position,
             ignored=attempt.ignored,
+            truncated=truncated,
         )
 
     def _note(self, failure: Failure) -> ServiceError | None:
@@ -175,18 +183,72 @@ class Attempts:
                 self._waiting = (ready, self.current)
         return None
 
-    async def _once_more(self) -> Attempt:
+    async def _next(self) -> Adapted:
+        """Makes the next attempt current: the plan's, else one of the two that come after it.
+
+        Raises:
+            ServiceError: nothing is left to try.
+        """
+        attempt: Attempt | None = None
+        while attempt is None and self._position < len(self._queue) and self._may_try():
+            if self._long_enough(self._queue[self._position].endpoint):
+                attempt = self._queue[self._position]
+            self._position += 1
+        attempt = attempt or await self._after_waiting()
+        if attempt is not None:
+            adapted = self._adapter.fit(attempt.endpoint)
+        else:
+            attempt, adapted = self._cut_harder()
+        if self._failed or adapted.dropped:
+            self.decision = self._decide(attempt, adapted.dropped)
+        self.current, self.adapted = attempt, adapted
+        return adapted
+
+    def _may_try(self) -> bool:
+        return len(self._failed) < self._settings.max_attempts
+
+    def _needs_longer(self, adapted: Adapted) -> None:
+        """The running attempt's endpoint found the request too long: from here on only longer contexts count.
+
+        The endpoints that the cap on attempts left out take the place of those that are passed over.
+        """
+        self._too_long.append((self.current, adapted))
+        self._queue = self._plan.attempts + self._plan.beyond_cap
+
+    def _long_enough(self, endpoint: Endpoint) -> bool:
+        """Whether the request may fit: a context that is not stated can't be told to be longer than another."""
+        if not self._too_long:
+            return True
+        return (endpoint.context_length or 0) > max(_context(attempt) for attempt, _ in self._too_long)
+
+    async def _after_waiting(self) -> Attempt | None:
         """After the last endpoint: waits for the one that named the soonest Retry-After, once per call."""
-        settings = self._settings
-        if self._waiting is not None and not self._waited and len(self._failed) < settings.max_attempts:
-            ready, attempt = self._waiting
-            wait = ready - self._clock()
-            if wait <= settings.max_retry_wait and ready < self._context.deadline:
-                self._waited = True
-                if wait > 0:
-                    await self._sleep(wait)
-                return attempt
-        raise self._error()
+        if self._waiting is None or self._waited or not self._may_try():
+            return None
+        ready, attempt = self._waiting
+        wait = ready - self._clock()
+        fits = wait <= self._settings.max_retry_wait and ready < self._context.deadline
+        if not fits or not self._long_enough(attempt.endpoint):
+            return None
+        self._waited = True
+        if wait > 0:
+            await self._sleep(wait)
+        return attempt
+
+    def _cut_harder(self) -> tuple[Attempt, Adapted]:
+        """Last of all: once more the longest context that was too short, with half of what it was sent.
+
+        Raises:
+            ServiceError: no context was too short, nothing more may be left out, or it was done before.
+        """
+        if not self._too_long or self._cut or not self._may_try():
+            raise self._error()
+        self._cut = True
+        attempt, before = max(self._too_long, key=lambda tried: _context(tried[0]))
+        adapted = self._adapter.fit(attempt.endpoint, before.tokens // 2)
+        if len(adapted.generation.turns) == len(before.generation.turns):
+            raise self._error()
+        return attempt, adapted
 
     def _listing(self) -> tuple[tuple[str, str], ...]:
         return tuple((f.endpoint.id, f"{f.failure.kind}: {_words(f.failure)}") for f in self._failed)
@@ -229,6 +291,10 @@ class Attempts:
         if waits and error.spec.retryable:
             error.retry_after = min(waits)
         return error
+
+
+def _context(attempt: Attempt) -> int:
+    return attempt.endpoint.context_length or 0
 
 
 def _words(failure: Failure) -> str:

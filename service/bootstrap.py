@@ -17,6 +17,9 @@ import structlog
 from adapters import logs
 from adapters.catalog.load import DEFAULT_CATALOG
 from adapters.catalog.watch import FileCatalog
+from adapters.database.open import Database, DatabaseOptions, open_database
+from adapters.database.sweep import run_sweep
+from adapters.database.url import effective_url
 from adapters.health import OutcomeHealth
 from adapters.keys import CertificateOwners, KeyRow, OwnerRow, SettingsKeys
 from adapters.providers.http import HttpSettings
@@ -27,17 +30,22 @@ from adapters.providers.upstream import HttpUpstream
 from adapters.telemetry import PrometheusTelemetry
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler, ChatSettings
+from service.api.responses.handler import ResponsesHandler, ResponsesSettings
+from service.api.responses.history import ChainLimits
+from service.api.responses.stored import StoredResponses
 from service.api.routing import RoutingHandler
 from service.coalesce import LoadWindow
 from service.edge.admission import Admission
 from service.edge.calls import Calls, DeadlineLimits
 from service.edge.grpc_calls import GrpcCalls
+from service.edge.grpc_responses import responses_service
 from service.edge.grpc_server import GrpcOptions, GrpcServer
 from service.edge.grpc_services import catalog_service, chat_service, routing_service
 from service.edge.heartbeats import Heartbeats
 from service.edge.http_app import HttpApp
 from service.edge.http_calls import HttpCalls
 from service.edge.http_chat import HttpChat
+from service.edge.http_responses import HttpResponses
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.edge.tls import HttpTls, TlsFiles
 from service.process import DrainTimes, Parts, Process, every, measure_load
@@ -48,6 +56,7 @@ from service.settings.show import problems
 
 USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
 _TLS_POLL_SECONDS: Final = 5.0
+_DAY: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +115,25 @@ class Service:
         self._window = LoadWindow(settings.coalesce.max_window_ms / 1000)
         self._heartbeats = Heartbeats(self._live.heartbeat, time.monotonic)
         self._http_tls = _http_tls(settings.http.tls)
+        self.database = _database(settings, self.secrets, start.env)
         self.process = Process(self._parts(settings, start))
 
     def _parts(self, settings: Settings, start: Start) -> Parts:
         # Where this process listens, whatever a later edit says: that edit needs a restart.
         calls = self._calls(open_without_keys=settings.loopback_only)
         chat = ChatHandler(
+            self.catalog, self.router, self._live.chat, wall_clock=time.time, new_id=_new_id, window=self._window
+        )
+        responses = ResponsesHandler(
             self.catalog,
             self.router,
-            self._live.chat,
+            self.database.responses,
+            self._live.responses,
             wall_clock=time.time,
-            new_id=lambda: f"{getrandbits(144):036x}",
+            new_id=_new_id,
             window=self._window,
         )
+        stored = StoredResponses(self.database.responses)
         catalog = CatalogHandler(self.catalog)
         routing = RoutingHandler(self.catalog, self.router, self._live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
@@ -126,11 +141,16 @@ class Service:
         open_to_all = GrpcCalls(calls, self.admission, public=True)
         services = (
             chat_service(wrap, chat),
+            responses_service(wrap, responses, stored),
             catalog_service(open_to_all, catalog),
             routing_service(wrap, routing),
         )
-        http_chat = HttpChat(chat, self._heartbeats, self._live.hint_fields)
-        app = HttpApp(HttpCalls(calls, self.admission), http_chat, catalog).build(settings.http.max_body_bytes)
+        app = HttpApp(
+            HttpCalls(calls, self.admission),
+            HttpChat(chat, self._heartbeats, self._live.hint_fields),
+            HttpResponses(responses, stored, self._heartbeats, self._live.hint_fields),
+            catalog,
+        ).build(settings.http.max_body_bytes)
         tls = self._http_tls.context if self._http_tls else None
         return Parts(
             grpc=GrpcServer(_grpc_options(settings, share_port=start.share_ports), services),
@@ -138,7 +158,7 @@ class Service:
             admin=None if start.share_ports else self._admin(settings),
             admission=self.admission,
             tasks=self._tasks(settings),
-            closers=(self.upstream.aclose,),
+            closers=(self.upstream.aclose, self.database.aclose),
             drain=self._live.drain,
         )
 
@@ -167,6 +187,7 @@ class Service:
             "heartbeats": self._heartbeats.run,
             "settings": self.watcher.run,
             "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
+            "database": lambda: run_sweep(self.database, settings.responses.sweep_seconds, report=self._report),
         }
         if self._http_tls is not None:
             poll = self._http_tls.poll
@@ -197,6 +218,8 @@ class _Live:
         self._chat = ChatSettings(
             frozenset(settings.hint_fields), settings.floor.to_domain(), settings.commit_wait_seconds
         )
+        limits = ChainLimits(settings.responses.max_chain_depth, settings.responses.max_chain_bytes)
+        self._responses = ResponsesSettings(self._chat, settings.responses.retention_days * _DAY, limits)
         self._router = RouterSettings(settings.routing.max_attempts, settings.routing.max_retry_wait_seconds)
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
@@ -204,6 +227,9 @@ class _Live:
 
     def chat(self) -> ChatSettings:
         return self._chat
+
+    def responses(self) -> ResponsesSettings:
+        return self._responses
 
     def router(self) -> RouterSettings:
         return self._router
@@ -226,6 +252,23 @@ class _Live:
 
     def owner_rows(self) -> tuple[OwnerRow, ...]:
         return self._owner_rows
+
+
+def _new_id() -> str:
+    """36 hexadecimal digits, the last part of an answer's id."""
+    return f"{getrandbits(144):036x}"
+
+
+def _database(settings: Settings, secrets: Secrets, env: Mapping[str, str]) -> Database:
+    database = settings.database
+    url = effective_url(database.url, env, secrets.resolve)
+    options = DatabaseOptions(
+        auto_migrate=database.auto_migrate,
+        pool_size=database.pool_size,
+        connect_seconds=database.connect_seconds,
+        seconds=database.statement_seconds,
+    )
+    return open_database(url, options)
 
 
 def _grpc_options(settings: Settings, *, share_port: bool) -> GrpcOptions:

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
                 return _serve(config, env, demo=options.demo or options.once, once=options.once)
             case "config":
                 return _check(config, env)
+            case "db":
+                return _database(config, env, options.action)
             case "keys":
                 return _create_key(config, env, options.name, options.owner, admin=options.admin)
             case _:
@@ -64,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     about = "check settings and catalogue, and print what came of them"
     check = config.add_parser("check", help=about, description=f"{_sentence(about)} No secret is shown.")
     _add_config(check)
+
+    _add_database(commands.add_parser)
 
     keys = commands.add_parser("keys", help="make API keys: keys create").add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -95,6 +99,27 @@ def _add_serve(add: _AddCommand) -> None:
         help="start a small local model as upstream, and show one streamed answer",
     )
     serve.add_argument("--once", action="store_true", help="the same, but end after that answer")
+
+
+def _add_database(add: _AddCommand) -> None:
+    actions = add("db", help="the database of stored responses: db migrate, db status").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    about = "bring the database's schema up to date"
+    migrate = actions.add_parser(
+        "migrate",
+        help=about,
+        description=f"{_sentence(about)} Does nothing when it is; several may run at once. The service does the "
+        "same by itself unless database.auto_migrate is false.",
+    )
+    _add_config(migrate)
+    about = "say which database is used and whether its schema is up to date"
+    status = actions.add_parser(
+        "status",
+        help=about,
+        description=f"{_sentence(about)} Changes nothing; exit code 0 means ready to be used.",
+    )
+    _add_config(status)
 
 
 def _add_simulate(add: _AddCommand) -> None:
@@ -159,7 +184,7 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
     _say(
         f"# Settings: {config or 'no file, only defaults'}" + (f", and over it {', '.join(over)}" if over else "")
     )
-    _say(effective_yaml(settings))
+    _say(effective_yaml(settings, env))
     path = settings.catalog.path or DEFAULT_CATALOG
     try:
         document = read_catalog(path)
@@ -181,6 +206,19 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
         _say(f"# Warning: {warning}")
     found = list(problems(settings, secrets.resolve))
     return _fail("\n".join(found)) if found else 0
+
+
+def _database(config: Path | None, env: Mapping[str, str], action: str) -> int:
+    from service.db_commands import DatabaseCommandError, migrate, status
+    from service.settings.load import load
+
+    settings = load(config, env, to_serve=False)
+    try:
+        ready, text = migrate(settings, env) if action == "migrate" else status(settings, env)
+    except DatabaseCommandError as error:
+        return _fail(str(error))
+    _say(text)
+    return 0 if ready else 1
 
 
 def _create_key(config: Path | None, env: Mapping[str, str], name: str, owner: str, *, admin: bool) -> int:

@@ -83,7 +83,12 @@ def _continues(first: Event, other: Event) -> bool:
     if isinstance(first, TextDelta | RefusalDelta):
         return type(other) is type(first) and other.choice == first.choice
     if isinstance(first, ReasoningDelta):
-        return isinstance(other, ReasoningDelta) and other.choice == first.choice and other.kind == first.kind
+        return (
+            isinstance(other, ReasoningDelta)
+            and other.choice == first.choice
+            and other.kind == first.kind
+            and other.part == first.part
+        )
     return (
         isinstance(first, ToolCallDelta)
         and isinstance(other, ToolCallDelta)
@@ -102,7 +107,7 @@ def _join(run: Sequence[Event]) -> Event:
             return type(first)("".join([delta.text for delta in texts]), first.choice, logprobs)
         case ReasoningDelta():
             text = "".join([delta.text for delta in run if isinstance(delta, ReasoningDelta)])
-            return ReasoningDelta(text, first.choice, first.kind)
+            return ReasoningDelta(text, first.choice, first.kind, first.part)
         case ToolCallDelta():
             fragments = "".join([delta.arguments for delta in run if isinstance(delta, ToolCallDelta)])
             return ToolCallDelta(first.index, fragments, first.choice)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from service.adapt import Adapted, MappedSource
 from service.attempts import Attempts, RouterSettings
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
@@ -81,9 +82,12 @@ class Router:
         Raises:
             ServiceError: no endpoint may or can serve, all attempts failed, or the deadline passed.
         """
-        attempts = self._attempts(needs, selection, context)
+        attempts = self._attempts(generation, needs, selection, context)
         upstream = self._upstream
-        events = await attempts.run(lambda endpoint: upstream.call(endpoint, generation, context))
+        events = await attempts.run(lambda endpoint, asked: upstream.call(endpoint, asked.generation, context))
+        mapper = attempts.adapted.mapper
+        if mapper is not None:
+            events = mapper.whole(events)
         attempts.succeeded(None, _last_usage(events))
         return Answer(events, attempts.decision, attempts.current.endpoint)
 
@@ -93,18 +97,22 @@ class Router:
         Raises:
             ServiceError: no endpoint may or can serve.
         """
-        return Run(self._upstream, self._attempts(needs, selection, context), generation, context)
+        return Run(self._upstream, self._attempts(generation, needs, selection, context), context)
 
     def _plan(self, needs: Needs, selection: Selection, owner: str, limit: int, now: float) -> Plan:
         return plan(needs, selection.policy, selection.wanted, self._health, now, max_attempts=limit, owner=owner)
 
-    def _attempts(self, needs: Needs, selection: Selection, context: CallContext) -> Attempts:
+    def _attempts(
+        self, generation: Generation, needs: Needs, selection: Selection, context: CallContext
+    ) -> Attempts:
         settings = self._settings()
         now = self._clock()
         chosen = self._plan(needs, selection, context.principal.owner, settings.max_attempts, now)
         if not chosen.attempts:
             raise no_endpoint_error(chosen, needs, now)
-        return Attempts(chosen, context, settings, self._health, self._telemetry, self._clock, self._sleep)
+        return Attempts(
+            chosen, generation, context, settings, self._health, self._telemetry, self._clock, self._sleep
+        )
 
 
 class Run:
@@ -118,7 +126,6 @@ class Run:
         "_broken",
         "_committed",
         "_context",
-        "_generation",
         "_head",
         "_over",
         "_source",
@@ -127,12 +134,9 @@ class Run:
         "_upstream",
     )
 
-    def __init__(
-        self, upstream: Upstream, attempts: Attempts, generation: Generation, context: CallContext
-    ) -> None:
+    def __init__(self, upstream: Upstream, attempts: Attempts, context: CallContext) -> None:
         self._upstream = upstream
         self._attempts = attempts
-        self._generation = generation
         self._context = context
         self._source: EventSource | None = None
         self._committed = False
@@ -216,9 +220,11 @@ class Run:
             self._over, self._broken = True, _abandoned()
             raise
 
-    async def _until_visible(self, endpoint: Endpoint) -> Sequence[Event]:
+    async def _until_visible(self, endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
         """One attempt up to its commit point or its clean end."""
-        source = await self._upstream.open(endpoint, self._generation, self._context)
+        source = await self._upstream.open(endpoint, asked.generation, self._context)
+        if asked.mapper is not None:
+            source = MappedSource(source, asked.mapper)
         self._source = source
         held: list[Event] = []
         try:

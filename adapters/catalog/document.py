@@ -80,7 +80,9 @@ _FIELDS: Final = """
 
 What `refuses` may list. A field marked *hint* is left out where it can't be sent, and named in the answer; any
 other makes the endpoint ineligible for a request that sets it. `image_url`, `input_audio`, `file` and `audio`
-follow from the model's modalities and need not be listed.
+follow from the model's modalities and need not be listed. Tools are the one exception: where `tools.custom` or
+`tools.local` is refused, such tools are sent as functions and their calls mapped back; where `tools.opaque` is,
+tools that the provider runs are left out and named, unless the request insists on them.
 """
 
 

@@ -93,16 +93,11 @@ class Exchange:
         Raises:
             UpstreamError: as `read`; PROTOCOL when the body has more than `most` bytes.
         """
-        first = await self.read()
-        if not first or (self._inflate is None and self._content.at_eof() and len(first) <= most):
-            return first
-        chunks, size = [first], len(first)
-        while size <= most and (data := await self.read()):
-            chunks.append(data)
-            size += len(data)
-        if size > most:
+        # Most answers have come together with their status: nothing is left to wait for.
+        body = self._content.read_nowait() if self._is_here() else await self._gathered(most)
+        if len(body) > most:
             self._fail(Failure(FailureKind.PROTOCOL, f"the answer of {self._bounds.slug} exceeds {most} bytes"))
-        return b"".join(chunks)
+        return body
 
     async def read_some(self, most: int) -> bytes:
         """The body's first bytes, about `most` of them, as far as they come: for the bodies of error answers."""
@@ -137,6 +132,18 @@ class Exchange:
         self._stop_watch()
         if not self._content.is_eof():
             self._raw.close()
+
+    def _is_here(self) -> bool:
+        content = self._content
+        return content.is_eof() and content.exception() is None and self._inflate is None and self._failure is None
+
+    async def _gathered(self, most: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while size <= most and (data := await self.read()):
+            chunks.append(data)
+            size += len(data)
+        return b"".join(chunks)
 
     def _decompressor(self) -> zlib._Decompress | None:
         encoding = self.headers.get("content-encoding", "").strip().lower()

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from adapters.providers import anthropic, openai_chat
+from adapters.providers import anthropic, openai_chat, openai_responses
 from adapters.providers.dialect import Dialect
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {dialect.name: dialect for dialect in (openai_chat.DIALECT, anthropic.DIALECT)}
+    {dialect.name: dialect for dialect in (openai_chat.DIALECT, anthropic.DIALECT, openai_responses.DIALECT)}
 )

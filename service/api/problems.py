@@ -50,6 +50,11 @@ class Problems:
         if len(self._violations) < MAX_VIOLATIONS:
             self._violations.append(Violation(self._prefix + path, message))
 
+    @property
+    def count(self) -> int:
+        """How many there are so far, those that are not kept included."""
+        return self._count
+
     def foreign(self, path: str, message: str) -> None:
         """One more: it names state that is stored at a provider."""
         self.add(path, message, Reason.FOREIGN_STATE)

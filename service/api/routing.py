@@ -9,7 +9,7 @@ from eurouter.v1 import chat_pb2
 from eurouter.v1 import routing_pb2 as pb
 
 from service.api.catalog import decimal_text
-from service.api.chat.call import ChatCall, Draft
+from service.api.chat.call import ChatCall, ChatDraft
 from service.api.chat.handler import ChatSettings, floor_for, select_for
 from service.api.chat.readers import READERS
 from service.api.chat.to_domain import to_domain
@@ -85,7 +85,7 @@ def _call(request: pb.DryRunRoutingRequest, settings: ChatSettings) -> ChatCall:
     problems = Problems()
     problems.unknown_fields(request, "")
     overrides = to_preferences(request.preference_overrides, "preference_overrides", problems)
-    draft = Draft(problems, settings.hint_fields)
+    draft = ChatDraft(problems, settings.hint_fields)
     for field, value in request.ListFields():
         if field.name in _OWN:
             READERS[field.name](draft, value)

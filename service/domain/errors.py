@@ -42,6 +42,11 @@ class Reason(StrEnum):
     CANCELLED = "CANCELLED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     INTERNAL = "INTERNAL"
+    RESPONSE_NOT_FOUND = "RESPONSE_NOT_FOUND"
+    PREVIOUS_RESPONSE_NOT_FOUND = "PREVIOUS_RESPONSE_NOT_FOUND"
+    CONVERSATION_TOO_LONG = "CONVERSATION_TOO_LONG"
+    WRONG_STATE = "WRONG_STATE"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,20 @@ ERRORS: Final[dict[Reason, ErrorSpec]] = {
         "UNAVAILABLE", 503, "SERVICE_UNAVAILABLE", "server_error", _SERVER, True, "us"
     ),
     Reason.INTERNAL: ErrorSpec("INTERNAL", 500, "INTERNAL_ERROR", "server_error", _SERVER, False, "us"),
+    Reason.RESPONSE_NOT_FOUND: ErrorSpec("NOT_FOUND", 404, "NOT_FOUND", "not_found", _INVALID, False, "caller"),
+    # 400 as OpenAI answers it: 404 would look like a wrong path.
+    Reason.PREVIOUS_RESPONSE_NOT_FOUND: ErrorSpec(
+        "NOT_FOUND", 400, "BAD_REQUEST", "previous_response_not_found", _INVALID, False, "caller"
+    ),
+    Reason.CONVERSATION_TOO_LONG: ErrorSpec(
+        "INVALID_ARGUMENT", 400, "BAD_REQUEST", "conversation_too_long", _INVALID, False, "caller"
+    ),
+    Reason.WRONG_STATE: ErrorSpec(
+        "FAILED_PRECONDITION", 400, "BAD_REQUEST", "invalid_value", _INVALID, False, "caller"
+    ),
+    Reason.STORE_UNAVAILABLE: ErrorSpec(
+        "UNAVAILABLE", 503, "SERVICE_UNAVAILABLE", "not_stored", _SERVER, True, "us"
+    ),
 }
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
+from service.domain.generation import ToolKind
+
 
 class FinishReason(StrEnum):
     """Why a choice ended."""
@@ -75,11 +77,15 @@ class RefusalDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More readable reasoning. `kind` summary: the provider's summary in place of the reasoning itself."""
+    """More readable reasoning. `kind` summary: the provider's summary in place of the reasoning itself.
+
+    `part` counts the paragraphs that a provider tells apart within one piece of reasoning, from 0.
+    """
 
     text: str
     choice: int = 0
     kind: Literal["text", "summary"] = "text"
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,8 @@ class ReasoningSeal:
     """Ends a piece of reasoning with what its provider wants back: a signature or encrypted content.
 
     A seal with `signature` belongs to the ReasoningDeltas since the last seal; one with `encrypted` is a
-    piece of its own. `format` names the dialect that can read it.
+    piece of its own. `format` names the dialect that can read it. One with neither says that a piece ended,
+    which may have had no text at all.
     """
 
     format: str
@@ -104,16 +111,53 @@ class ToolCallStart:
     index: int
     id: str
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: ToolKind = "function"
     choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """More of a call's arguments (JSON text) or a custom tool's input."""
+    """More of a call's arguments, in the form that ToolCall has for its kind."""
 
     index: int
     arguments: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStart:
+    """Text from here on is a message of its own; emitted by dialects whose answers hold several.
+
+    `phase` is what the message is to its turn: commentary, final_answer or None.
+    """
+
+    phase: str | None = None
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueItem:
+    """An item of the answer that only `dialect` knows, such as a web search that the provider ran.
+
+    `index` counts the answer's opaque items from 0. `json` is the item as it is now; `done` the last time.
+    A whole answer has only the last.
+    """
+
+    index: int
+    dialect: str
+    type: str
+    json: str
+    done: bool = True
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueProgress:
+    """News of an opaque item between its two states: the dialect's own event of `type`, `json` its text."""
+
+    index: int
+    type: str
+    json: str
     choice: int = 0
 
 
@@ -201,6 +245,9 @@ Event: TypeAlias = (
     | ReasoningSeal
     | ToolCallStart
     | ToolCallDelta
+    | MessageStart
+    | OpaqueItem
+    | OpaqueProgress
     | UrlCitation
     | OpaqueAnnotation
     | AudioDelta
@@ -216,6 +263,8 @@ VISIBLE: tuple[type, ...] = (
     ReasoningSeal,
     ToolCallStart,
     ToolCallDelta,
+    OpaqueItem,
+    OpaqueProgress,
     UrlCitation,
     OpaqueAnnotation,
     AudioDelta,
@@ -230,27 +279,33 @@ class FoldedCall:
     id: str
     name: str
     arguments: str
-    kind: Literal["function", "custom"]
+    kind: ToolKind
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedReasoning:
-    """A whole piece of reasoning with its seal."""
+    """A whole piece of reasoning with its seal; `parts` are its paragraphs where there are several."""
 
     text: str = ""
     kind: Literal["text", "summary"] = "text"
     seal: ReasoningSeal | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedChoice:
-    """A whole choice. `text` and `refusal` are None when no such delta came."""
+    """A whole choice. `text` and `refusal` are None when no such delta came.
+
+    `messages` holds, for each message that was begun, its phase and where in `text` it begins.
+    """
 
     index: int
     text: str | None = None
     refusal: str | None = None
     reasoning: tuple[FoldedReasoning, ...] = ()
     calls: tuple[FoldedCall, ...] = ()
+    messages: tuple[tuple[str | None, int], ...] = ()
+    items: tuple[OpaqueItem, ...] = ()
     annotations: tuple[UrlCitation | OpaqueAnnotation, ...] = ()
     audio: AudioDelta | None = None
     finish: Finish | None = None

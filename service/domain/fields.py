@@ -28,6 +28,7 @@ class Field(StrEnum):
     N = "n"
     REASONING_EFFORT = "reasoning.effort"
     REASONING_SUMMARY = "reasoning.summary"
+    REASONING_CONTEXT = "reasoning.context"
     VERBOSITY = "verbosity"
     JSON_OBJECT = "response_format.json_object"
     JSON_SCHEMA = "response_format.json_schema"
@@ -36,6 +37,9 @@ class Field(StrEnum):
     OPAQUE_FORMAT = "response_format.opaque"
     TOOLS = "tools"
     CUSTOM_TOOLS = "tools.custom"
+    CUSTOM_GRAMMAR = "tools.custom.grammar"
+    LOCAL_TOOLS = "tools.local"
+    TOOL_DETAILS = "tools.details"
     OPAQUE_TOOLS = "tools.opaque"
     TOOL_CHOICE = "tool_choice"
     TOOL_CHOICE_ALLOWED = "tool_choice.allowed_tools"
@@ -43,6 +47,9 @@ class Field(StrEnum):
     IMAGE_INPUT = "image_url"
     AUDIO_INPUT = "input_audio"
     FILE_INPUT = "file"
+    FILE_URL = "file.file_url"
+    FILE_DETAIL = "file.detail"
+    TOOL_MEDIA = "messages.tool.media"
     OPAQUE_INPUT = "content.opaque"
     AUDIO_HISTORY = "messages.audio"
     STORE = "store"
@@ -63,6 +70,10 @@ class Field(StrEnum):
     IMAGE_DETAIL = "image_url.detail"
     OBFUSCATION = "stream_options.include_obfuscation"
     ANNOTATION_HISTORY = "messages.annotations"
+    PHASE = "messages.phase"
+    INCLUDE = "include"
+    MAX_TOOL_CALLS = "max_tool_calls"
+    CONTEXT_MANAGEMENT = "context_management"
 
 
 HINTS: Final[frozenset[Field]] = frozenset(
@@ -77,8 +88,23 @@ HINTS: Final[frozenset[Field]] = frozenset(
         Field.SAFETY_IDENTIFIER,
         Field.AUTHOR_NAME,
         Field.IMAGE_DETAIL,
+        Field.FILE_DETAIL,
         Field.OBFUSCATION,
         Field.ANNOTATION_HISTORY,
+        Field.PHASE,
+        Field.INCLUDE,
+        Field.MAX_TOOL_CALLS,
+        Field.TOOL_DETAILS,
+        Field.CUSTOM_GRAMMAR,
+        Field.REASONING_SUMMARY,
     }
 )
-"""Fields whose loss does not change what the model is asked: left out where they can't be said, and named."""
+"""Fields whose loss does not change what the model is asked: left out where they can't be said, and named.
+
+`max_tool_calls` bounds the calls that a provider runs by itself: one that runs none keeps to it. A grammar of
+a custom tool binds the model's writing, not what the caller may get: callers check their input anyway. A
+reasoning summary is a second account of reasoning that stays the same without it; agents ask for it always.
+"""
+
+BRIDGED: Final[frozenset[Field]] = frozenset({Field.CUSTOM_TOOLS, Field.LOCAL_TOOLS})
+"""Tools that an endpoint without them gets as functions, their calls mapped back (service/domain/bridge.py)."""

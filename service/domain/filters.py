@@ -6,12 +6,12 @@ A fact that the catalogue does not state fails the filter that asks for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
-from service.domain.fields import HINTS, Field
+from service.domain.fields import BRIDGED, HINTS, Field
 from service.domain.preferences import Floor, Policy, Preferences
 from service.domain.regions import EU, inside
 from service.domain.routing import Filter, Needs
@@ -142,22 +142,37 @@ class Unsaid:
     paths: tuple[str, ...]
 
 
-def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, ...] | Unsaid:
-    """The hints that `endpoint` would not use, sorted, or why it can't say the request.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an endpoint leaves out of a request that it can say.
 
-    With `strict` (require_parameters) an unused hint counts like a binding field.
+    `ignored` are the paths of hints and of tools that a provider would have to run, sorted; `left_out` counts
+    the latter.
+    """
+
+    ignored: tuple[str, ...] = ()
+    left_out: int = 0
+
+
+_ALL_SAID: Final = Said()
+
+
+def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> Said | Unsaid:
+    """What `endpoint` would leave out of the request, or why it can't say it.
+
+    Tools that it gets as functions leave nothing out. With `strict` (require_parameters) hints, such tools and
+    tools that a provider runs count like binding fields.
     """
     too_long = _asks_for_more(endpoint, needs)
-    if not (needs.extra or needs.dialects or too_long) and endpoint.expressible.issuperset(needs.fields):
-        return ()
-    missing = [field for field in needs.fields if field not in endpoint.expressible]
-    binding = [needs.fields[field] for field in missing if field not in HINTS]
+    can = endpoint.expressible
+    if not (needs.extra or needs.dialects or needs.server_tools or too_long) and can.issuperset(needs.fields):
+        return _ALL_SAID
+    binding, bridged, hints = _missing(can, needs.fields)
     foreign = [path for dialect, path in needs.dialects.items() if dialect != endpoint.provider.dialect]
     unknown = sorted(needs.extra - endpoint.provider.passthrough)
     refused = [name for name in unknown if name not in needs.extra_hints]
-    hints = {_without_indexes(needs.fields[field]) for field in missing if field in HINTS}
     hints.update(name for name in unknown if name in needs.extra_hints)
-    ignored = tuple(sorted(hints))
+    left_out = _left_out(endpoint, needs.server_tools)
     limit = needs.fields.get(Field.MAX_OUTPUT_TOKENS, "") if too_long else ""
     paths = (*binding, *((limit,) if limit and limit not in binding else ()), *foreign, *refused)
     if binding:
@@ -170,10 +185,37 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> tuple[str, 
         return Unsaid(Filter.DIALECT, message, paths)
     if refused:
         return Unsaid(Filter.EXTRA, f"does not know the field {', '.join(refused)}", paths)
-    if strict and ignored:
-        message = f"would not use {', '.join(ignored)}; require_parameters asked"
-        return Unsaid(Filter.REQUIRE_PARAMETERS, message, ignored)
-    return ignored
+    ignored = tuple(sorted(hints.union(left_out)))
+    if strict and (ignored or bridged):
+        paths = tuple(sorted({*ignored, *bridged}))
+        message = f"would not use {', '.join(paths)}; require_parameters asked"
+        return Unsaid(Filter.REQUIRE_PARAMETERS, message, paths)
+    return Said(ignored, len(left_out)) if ignored else _ALL_SAID
+
+
+def _missing(can: frozenset[Field], asked: Mapping[Field, str]) -> tuple[list[str], list[str], set[str]]:
+    """The paths of fields that an endpoint lacks: those that bind, those that become functions, and hints."""
+    binding: list[str] = []
+    bridged: list[str] = []
+    hints: set[str] = set()
+    for field, path in asked.items():
+        # A custom tool that becomes a function takes its grammar with it.
+        lost = field not in can or (field is Field.CUSTOM_GRAMMAR and Field.CUSTOM_TOOLS not in can)
+        if not lost:
+            continue
+        if field in HINTS:
+            hints.add(_without_indexes(path))
+        elif field in BRIDGED and Field.TOOLS in can:
+            bridged.append(path)
+        else:
+            binding.append(path)
+    return binding, bridged, hints
+
+
+def _left_out(endpoint: Endpoint, server_tools: Mapping[str, str]) -> list[str]:
+    """The paths of tools that this provider can't run: of another dialect, or of its own when the row says so."""
+    own = endpoint.provider.dialect if Field.OPAQUE_TOOLS in endpoint.expressible else None
+    return [path for path, dialect in server_tools.items() if dialect != own]
 
 
 def _asks_for_more(endpoint: Endpoint, needs: Needs) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Literal, assert_never
 
 from service.domain.events import (
     AudioDelta,
@@ -15,7 +15,10 @@ from service.domain.events import (
     FoldedCall,
     FoldedChoice,
     FoldedReasoning,
+    MessageStart,
     OpaqueAnnotation,
+    OpaqueItem,
+    OpaqueProgress,
     ReasoningDelta,
     ReasoningSeal,
     RefusalDelta,
@@ -34,9 +37,11 @@ class _Choice:
     text: list[str] | None = None
     refusal: list[str] | None = None
     reasoning: list[FoldedReasoning] = field(default_factory=list)
-    open_reasoning: list[str] = field(default_factory=list)
+    open_reasoning: dict[int, list[str]] = field(default_factory=dict)
     open_kind: str = ""
     calls: dict[int, tuple[ToolCallStart, list[str]]] = field(default_factory=dict)
+    messages: list[tuple[str | None, int]] = field(default_factory=list)
+    items: dict[int, OpaqueItem] = field(default_factory=dict)
     annotations: list[UrlCitation | OpaqueAnnotation] = field(default_factory=list)
     audio: AudioDelta | None = None
     finish: Finish | None = None
@@ -89,7 +94,7 @@ def _apply(choice: _Choice, event: Event) -> None:  # noqa: C901  one arm per ki
             if choice.open_kind != event.kind:
                 _close_reasoning(choice, None)
             choice.open_kind = event.kind
-            choice.open_reasoning.append(event.text)
+            choice.open_reasoning.setdefault(event.part, []).append(event.text)
         case ReasoningSeal():
             if event.encrypted is not None:
                 _close_reasoning(choice, None)
@@ -102,6 +107,10 @@ def _apply(choice: _Choice, event: Event) -> None:  # noqa: C901  one arm per ki
             if event.index not in choice.calls:
                 raise ValueError(f"a fragment of tool call {event.index}, which never started")
             choice.calls[event.index][1].append(event.arguments)
+        case MessageStart():
+            choice.messages.append((event.phase, sum(map(len, choice.text or ()))))
+        case OpaqueItem():
+            choice.items[event.index] = event
         case UrlCitation() | OpaqueAnnotation():
             choice.annotations.append(event)
         case AudioDelta():
@@ -111,7 +120,7 @@ def _apply(choice: _Choice, event: Event) -> None:  # noqa: C901  one arm per ki
         case Extra():
             target = choice.extra if event.scope == "choice" else choice.message_extra
             target.update(event.fields)
-        case Start() | Usage():
+        case Start() | Usage() | OpaqueProgress():
             pass
         case _:
             assert_never(event)
@@ -119,10 +128,10 @@ def _apply(choice: _Choice, event: Event) -> None:  # noqa: C901  one arm per ki
 
 def _close_reasoning(choice: _Choice, seal: ReasoningSeal | None) -> None:
     if choice.open_reasoning or seal is not None:
-        kind = "summary" if choice.open_kind == "summary" else "text"
-        piece = FoldedReasoning("".join(choice.open_reasoning), "summary" if kind == "summary" else "text", seal)
-        choice.reasoning.append(piece)
-    choice.open_reasoning = []
+        parts = tuple("".join(texts) for _, texts in sorted(choice.open_reasoning.items()))
+        kind: Literal["text", "summary"] = "summary" if choice.open_kind == "summary" else "text"
+        choice.reasoning.append(FoldedReasoning("".join(parts), kind, seal, parts if len(parts) > 1 else ()))
+    choice.open_reasoning = {}
     choice.open_kind = ""
 
 
@@ -149,6 +158,8 @@ def _freeze(index: int, choice: _Choice) -> FoldedChoice:
             FoldedCall(start.id, start.name, "".join(fragments), start.kind)
             for _, (start, fragments) in sorted(choice.calls.items())
         ),
+        messages=tuple(choice.messages),
+        items=tuple(item for _, item in sorted(choice.items.items())),
         annotations=tuple(choice.annotations),
         audio=choice.audio,
         finish=choice.finish,

@@ -20,6 +20,12 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+LocalToolKind: TypeAlias = Literal["local_shell", "shell", "apply_patch"]
+"""Tools of the Responses API that run on the caller's side, by the names that they have there."""
+
+ToolKind: TypeAlias = Literal["function", "custom"] | LocalToolKind
+
+
 class Role(StrEnum):
     """Who a turn is from."""
 
@@ -58,12 +64,17 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A document: `data` is a data URI or base64. File ids of a provider never get this far unless owned."""
+    """A document: `data` is a data URI or base64. File ids of a provider never get this far unless owned.
+
+    `url` is an https address in place of `data`, for the provider to fetch. `detail` is low or high (a hint).
+    """
 
     data: str | None = None
     filename: str | None = None
     file_id: str | None = None
     cache_breakpoint: bool = False
+    url: str | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +104,34 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call in an assistant turn. `arguments`: JSON text of a function, free text of a custom tool."""
+    """A call in an assistant turn.
+
+    `arguments`: JSON text of a function, free text of a custom tool; of a local tool the JSON text of its
+    action (local_shell, shell) or operation (apply_patch), and `name` is its kind. `details` is the JSON text
+    of an object with what only the Responses API says of it (namespace, caller, environment): a hint.
+    """
 
     id: str
     name: str
     arguments: str
-    kind: Literal["function", "custom"] = "function"
+    kind: ToolKind = "function"
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back, bound to its call by `call_id`. A lone text part is plain text."""
+    """What a tool gave back, bound to its call by `call_id`. A lone text part is plain text.
+
+    `kind` is its call's. A `shell` call's output is one text part that holds the JSON text of the list which
+    the Responses API has there. `details` is as in ToolCall; an `apply_patch` call's has the key `status`,
+    completed or failed, always.
+    """
 
     call_id: str
     parts: tuple[Part, ...]
     name: str | None = None
+    kind: ToolKind = "function"
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +143,7 @@ class AudioReference:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A part or tool of a kind that nobody named; only for endpoints that speak `dialect`. `json` is its text."""
+    """A part, item or tool that only endpoints speaking `dialect` understand. `json` is its text."""
 
     dialect: str
     type: str
@@ -135,23 +159,32 @@ Part: TypeAlias = (
 class Turn:
     """One message. Assistant turns hold text, reasoning, refusals and calls; tool turns one ToolResult.
 
-    `annotations` is the JSON text of an earlier answer's sources (a hint), or None.
+    `annotations` is the JSON text of an earlier answer's sources (a hint), or None. `phase` is what an
+    earlier answer was to its turn, commentary or final_answer (a hint). `items` names what the turn was made
+    of, by id or JSON path, where an API wants to say which turns were left out.
     """
 
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
     annotations: str | None = None
+    phase: str | None = None
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
-    """A function: `parameters` is its JSON Schema as text (key order kept), or None for no arguments."""
+    """A function: `parameters` is its JSON Schema as text (key order kept), or None for no arguments.
+
+    `details` is the JSON text of an object with what only the Responses API says of a function
+    (defer_loading, allowed_callers, output_schema): a hint.
+    """
 
     name: str
     description: str | None = None
     parameters: str | None = None
     strict: bool | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,27 +197,40 @@ class Grammar:
 
 @dataclass(frozen=True, slots=True)
 class CustomTool:
-    """A tool with free-form input; `format` is None (unset), "text" or a grammar."""
+    """A tool with free-form input; `format` is None (unset), "text" or a grammar; `details` as in FunctionTool."""
 
     name: str
     description: str | None = None
     format: Grammar | Literal["text"] | None = None
+    details: str | None = None
 
 
-Tool: TypeAlias = FunctionTool | CustomTool | Opaque
+@dataclass(frozen=True, slots=True)
+class LocalTool:
+    """A tool that the caller runs and the model knows without a schema; `json` is its declaration's text."""
+
+    kind: LocalToolKind
+    json: str
+
+
+Tool: TypeAlias = FunctionTool | CustomTool | LocalTool | Opaque
+"""An Opaque one is run by the provider: endpoints of other dialects leave it out unless the choice names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedChoice:
-    """The model must call this tool."""
+    """The model must call this tool; a local one has its kind for a name."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: ToolKind = "function"
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedChoice:
-    """The model may (auto) or must (required) call one of these tools; `tools` is JSON text as it came."""
+    """The model may (auto) or must (required) call one of these tools.
+
+    `tools` is JSON text in the Chat API's form: [{"type": "function", "function": {"name": ...}}, ...].
+    """
 
     mode: Literal["auto", "required"]
     tools: str
@@ -222,7 +268,7 @@ class Generation:
     prompt_cache_*, safety_identifier). `extra` carries fields that nobody named, as JSON text; a dialect
     writes those that the endpoint's provider lists in `passthrough`. `functions_style` is true when the
     caller used the old `functions` field names; dialects that know these write and read them, all others
-    treat them as tools.
+    treat them as tools. `truncate`: the oldest turns may be left out where the endpoint's context is too short.
     """
 
     turns: tuple[Turn, ...]
@@ -247,3 +293,4 @@ class Generation:
     options: Mapping[Field, Json] = field(default_factory=lambda: MappingProxyType({}))
     extra: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     functions_style: bool = False
+    truncate: bool = False

@@ -11,14 +11,14 @@ from typing import Final, TypeAlias
 from service.domain.catalog import Endpoint, ProviderStatus
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.fields import Field
-from service.domain.filters import STATUS_FILTERS, Check, Unsaid, expression, policy_checks
+from service.domain.filters import STATUS_FILTERS, Check, Said, Unsaid, expression, policy_checks
 from service.domain.preferences import Policy
 from service.domain.routing import Attempt, Filter, HealthView, Needs, Plan, Rejection, WantedModel
 
 VARIANT_SORTS: Final[dict[str, str]] = {"floor": "price", "nitro": "throughput"}
 """The order that a model's variant asks for; it wins over `sort` for that model."""
 
-_Eligible: TypeAlias = tuple[Endpoint, float, tuple[str, ...]]
+_Eligible: TypeAlias = tuple[Endpoint, float, Said]
 
 
 def plan(
@@ -69,14 +69,14 @@ def plan(
         if len(eligible) > 1:
             eligible = _ordered(eligible, policy, _sort_of(item, policy), health)
         attempts += [
-            Attempt(endpoint, model.id, item.variant, position, endpoint.price.blended, score, ignored)
-            for endpoint, score, ignored in eligible
+            Attempt(endpoint, model.id, item.variant, position, endpoint.price.blended, score, said.ignored)
+            for endpoint, score, said in eligible
         ]
         if len(refused) > 1:
             refused.sort(key=lambda rejection: (rejection.endpoint.provider.slug, rejection.endpoint.id))
         rejected += refused
-    kept = _limited(attempts, rejected, policy, max_attempts)
-    return Plan(kept, tuple(rejected), _strategy(policy, wanted))
+    kept, beyond_cap = _limited(attempts, rejected, policy, max_attempts)
+    return Plan(kept, tuple(rejected), _strategy(policy, wanted), beyond_cap)
 
 
 def _only_not_free(model: str, rejected: list[Rejection]) -> tuple[list[Endpoint], list[Rejection]]:
@@ -119,8 +119,9 @@ def _ordered(eligible: list[_Eligible], policy: Policy, sort: str | None, health
     listed = {slug: place for place, slug in reversed(list(enumerate(policy.preferences.order or ())))}
 
     def key(item: _Eligible) -> tuple[object, ...]:
-        endpoint, score, _ = item
-        default = _default_key(endpoint, score)
+        endpoint, score, said = item
+        # A caller's own order or sort stands above running all of the tools: `require_parameters` would say so.
+        default = (said.left_out, *_default_key(endpoint, score))
         if sort is None and not listed:
             return default
         place = listed.get(endpoint.provider.slug, len(listed))
@@ -154,13 +155,15 @@ def _sort_key(endpoint: Endpoint, sort: str | None, health: HealthView) -> tuple
 
 def _limited(
     attempts: list[Attempt], rejected: list[Rejection], policy: Policy, max_attempts: int
-) -> tuple[Attempt, ...]:
+) -> tuple[tuple[Attempt, ...], tuple[Attempt, ...]]:
+    """The attempts that may be made, and those that only the cap on their number keeps out."""
     limit, name = max_attempts, Filter.ATTEMPT_CAP
     message = f"comes after the {max_attempts} attempts that one call may make"
     if policy.preferences.allow_fallbacks is False and max_attempts > 0:
         limit, name, message = 1, Filter.ALLOW_FALLBACKS, "would be a fallback; allow_fallbacks is false"
     rejected += [Rejection(a.endpoint, a.model, name, message) for a in attempts[limit:]]
-    return tuple(attempts[:limit])
+    over = attempts[limit:] if name is Filter.ATTEMPT_CAP else ()
+    return tuple(attempts[:limit]), tuple(over)
 
 
 _EXPRESSION: Final = frozenset({Filter.FIELD, Filter.DIALECT, Filter.EXTRA, Filter.REQUIRE_PARAMETERS})

@@ -25,8 +25,10 @@ class Needs:
 
     `fields` maps each field that the request sets to its JSON path as the caller wrote it. `extra` are
     top-level fields that nobody named, `extra_hints` those of them that settings call hints. `dialects` are
-    the dialects whose opaque parts the request holds: an endpoint must speak each. `max_output_tokens` is
-    the caller's limit, None without one.
+    the dialects whose opaque parts the request holds: an endpoint must speak each. `server_tools` maps the
+    path of each tool that providers run by themselves, and of each trace of one in history, to its dialect:
+    an endpoint of another dialect leaves them out, comes after those that need not, and they are named as
+    ignored. `max_output_tokens` is the caller's limit, None without one.
     """
 
     fields: Mapping[Field, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -34,6 +36,7 @@ class Needs:
     extra_hints: frozenset[str] = frozenset()
     dialects: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     max_output_tokens: int | None = None
+    server_tools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An endpoint to try. `model_position` counts the wanted models from 0; `ignored` names hints not sent."""
+    """An endpoint to try. `model_position` counts the wanted models from 0.
+
+    `ignored` names what is not sent: hints, and tools that a provider would have to run.
+    """
 
     endpoint: Endpoint
     model: str
@@ -100,11 +106,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Attempts in their order, everything rejected, and the name of the order (default, price, order, …)."""
+    """Attempts in their order, everything rejected, and the name of the order (default, price, order, …).
+
+    `beyond_cap` are attempts that only the cap on their number rejected, in order: they count where one of
+    `attempts` turns out to be of no use before it is made.
+    """
 
     attempts: tuple[Attempt, ...]
     rejected: tuple[Rejection, ...]
     strategy: str
+    beyond_cap: tuple[Attempt, ...] = ()
 
 
 class HealthView(Protocol):
@@ -129,7 +140,11 @@ class HealthView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which endpoint answers and how it was chosen; both edges show it as headers."""
+    """Which endpoint answers and how it was chosen; both edges show it as headers.
+
+    `ignored` names hints, and tools that providers run, that were not sent; `truncated` the items that were
+    left out to fit the context.
+    """
 
     provider_slug: str
     provider_id: str
@@ -139,6 +154,7 @@ class Decision:
     fallback_count: int
     model_fallback_count: int
     ignored: tuple[str, ...] = ()
+    truncated: tuple[str, ...] = ()
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP."""
@@ -151,9 +167,10 @@ class Decision:
             ("x-fallback-count", str(self.fallback_count)),
             ("x-model-fallback-count", str(self.model_fallback_count)),
         )
-        if not self.ignored:
+        if not self.ignored and not self.truncated:
             return fixed
-        return (*fixed, ("x-ignored-parameters", ",".join(map(_header_value, self.ignored))))
+        lists = (("x-ignored-parameters", self.ignored), ("x-truncated-items", self.truncated))
+        return (*fixed, *((name, ",".join(map(_header_value, values))) for name, values in lists if values))
 
 
 def _header_value(text: str) -> str:

@@ -14,6 +14,7 @@ from grpc import aio
 
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
+from service.domain.routing import Decision
 from service.edge import crash, log_events
 from service.edge.admission import Admission
 from service.edge.calls import REQUEST_ID, Calls, request_id_of
@@ -184,6 +185,11 @@ async def _abort(transport: RpcContext, error: ServiceError, request_id: str) ->
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+def decision_metadata(rpc: Rpc[Any], decision: Decision) -> tuple[tuple[str, str], ...]:
+    """How a call's endpoint was chosen, as metadata."""
+    return ((REQUEST_ID, rpc.call.request_id), *decision.headers())
 
 
 def client_left(transport: RpcContext) -> ServiceError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 from eurouter.v1 import catalog_pb2, chat_pb2, routing_pb2
 from grpc import aio
@@ -11,14 +9,13 @@ from grpc import aio
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
 from service.api.routing import RoutingHandler
-from service.domain.routing import Decision
-from service.edge.calls import REQUEST_ID
-from service.edge.grpc_calls import GrpcCalls, Rpc, client_left
+from service.edge.grpc_calls import GrpcCalls, Rpc, client_left, decision_metadata
+from service.edge.grpc_responses import RESPONSES
 
 CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 ROUTING = routing_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name
-SERVICE_NAMES = (CHAT, CATALOG, ROUTING)
+SERVICE_NAMES = (CHAT, RESPONSES, CATALOG, ROUTING)
 
 
 def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
@@ -28,7 +25,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
     async def create(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> chat_pb2.ChatCompletion:
         answer = await chat.create(rpc.request, rpc.call)
         # Trailing, because initial metadata would be a write of its own: a sixth of the call's CPU.
-        rpc.transport.set_trailing_metadata(_metadata(rpc, answer.decision))
+        rpc.transport.set_trailing_metadata(decision_metadata(rpc, answer.decision))
         return answer.completion
 
     async def stream(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> None:
@@ -36,7 +33,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
         transport = rpc.transport
         try:
             announced = await chunks.start()
-            await transport.send_initial_metadata(_metadata(rpc, announced))
+            await transport.send_initial_metadata(decision_metadata(rpc, announced))
             while batch := await chunks.next():
                 try:
                     for chunk in batch:
@@ -44,7 +41,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
                 except aio.InternalError:
                     raise client_left(transport) from None
             # What was announced may have changed, when the headers went out before the commit point.
-            transport.set_trailing_metadata(_metadata(rpc, chunks.decision))
+            transport.set_trailing_metadata(decision_metadata(rpc, chunks.decision))
         finally:
             await chunks.aclose()
 
@@ -89,7 +86,3 @@ def routing_service(wrap: GrpcCalls, routing: RoutingHandler) -> grpc.GenericRpc
         ROUTING,
         {"DryRunRouting": wrap.unary("DryRunRouting", routing_pb2.DryRunRoutingRequest, dry_run)},
     )
-
-
-def _metadata(rpc: Rpc[Any], decision: Decision) -> tuple[tuple[str, str], ...]:
-    return ((REQUEST_ID, rpc.call.request_id), *decision.headers())

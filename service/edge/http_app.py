@@ -18,6 +18,7 @@ from service.edge import http_errors
 from service.edge.calls import REQUEST_ID, request_id_of
 from service.edge.http_calls import HttpCall, HttpCalls
 from service.edge.http_chat import HttpChat
+from service.edge.http_responses import HttpResponses
 
 PREFIXES: Final = ("/api/v1", "/v1")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,7 +33,6 @@ NOT_OFFERED: Final[dict[str, str]] = {
     "conversations": "Conversations",
     "realtime": "Realtime",
     "completions": "the legacy Completions",
-    "responses": "Responses",
     "images": "Images",
     "audio": "Audio",
     "files": "Files",
@@ -55,21 +55,36 @@ class HttpApp:
 
     wrap: HttpCalls
     chat: HttpChat
+    responses: HttpResponses
     catalog: CatalogHandler
 
     def build(self, max_body_bytes: int) -> web.Application:
         """The aiohttp application. Bodies above `max_body_bytes` get 413."""
         app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
         chat = self.wrap.route("chat/completions", self.chat.create)
+        responses = self._responses()
         models = self._public("models", self._models)
         model = self._public("models/{id}", self._model)
         providers = self._public("providers", self._providers)
         for prefix in PREFIXES:
             app.router.add_post(f"{prefix}/chat/completions", chat)
+            for method, path, handler in responses:
+                app.router.add_route(method, f"{prefix}/{path}", handler)
             app.router.add_get(f"{prefix}/models", models)
             app.router.add_get(f"{prefix}/models/{{id:.+}}", model)
             app.router.add_get(f"{prefix}/providers", providers)
         return app
+
+    def _responses(self) -> tuple[tuple[str, str, Handler], ...]:
+        shown = self.responses
+        routes = (
+            ("POST", "responses", "responses.create", shown.create),
+            ("GET", "responses/{id}", "responses.get", shown.get),
+            ("DELETE", "responses/{id}", "responses.delete", shown.delete),
+            ("POST", "responses/{id}/cancel", "responses.cancel", shown.cancel),
+            ("GET", "responses/{id}/input_items", "responses.input_items", shown.input_items),
+        )
+        return tuple((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
 
     def _public(self, name: str, show: Callable[[web.Request], object]) -> Handler:
         async def body(http: HttpCall) -> web.StreamResponse:

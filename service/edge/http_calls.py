@@ -29,12 +29,14 @@ _GRACE_SECONDS: Final = 1.0
 class HttpCall:
     """What a route's body gets: the request and the call's context.
 
-    A body that streams sets `stream` once the headers are out: from then on errors are told in the stream.
+    A body that streams sets `stream` once the headers are out: from then on errors are told in the stream, in
+    the words of `tell` where the body has its own.
     """
 
     request: web.Request
     call: CallContext
     stream: web.StreamResponse | None = None
+    tell: Callable[[ServiceError], bytes] | None = None
 
     async def read(self) -> bytes:
         """The request's body, decompressed.
@@ -103,7 +105,7 @@ class HttpCalls:
                 failure = self._failure(error, method, request_id)
             outcome = failure.reason.value
             if http is not None and http.stream is not None:
-                return await _tell(http.stream, failure, request_id, request.path)
+                return await _tell(http.stream, _told(http, failure, request_id))
             return _answer(request, failure, request_id)
         except (asyncio.CancelledError, ConnectionError):
             if outcome == "ok":
@@ -150,13 +152,15 @@ def _answer(request: web.Request, failure: ServiceError, request_id: str) -> web
     return answer
 
 
-async def _tell(
-    stream: web.StreamResponse, failure: ServiceError, request_id: str, path: str
-) -> web.StreamResponse:
+def _told(http: HttpCall, failure: ServiceError, request_id: str) -> bytes:
     """The headers are gone: clients read the error from the stream, which then ends without [DONE]."""
-    told = http_errors.body(failure, request_id, path)
-    await stream.write(b"data: " + orjson.dumps(told) + b"\n\n")
-    await stream.write_eof()
+    if http.tell is not None:
+        return http.tell(failure)
+    return b"data: " + orjson.dumps(http_errors.body(failure, request_id, http.request.path)) + b"\n\n"
+
+
+async def _tell(stream: web.StreamResponse, told: bytes) -> web.StreamResponse:
+    await stream.write_eof(told)
     return stream
 
 

@@ -19,6 +19,7 @@ from service.settings.parts import (
     AdminSettings,
     CatalogSettings,
     CoalesceSettings,
+    DatabaseSettings,
     DeadlinesSettings,
     DrainSettings,
     FloorSettings,
@@ -26,6 +27,7 @@ from service.settings.parts import (
     HttpSettings,
     LogSettings,
     PositiveSeconds,
+    ResponsesSettings,
     RoutingSettings,
     UpstreamSettings,
 )
@@ -68,7 +70,8 @@ class Settings(BaseSettings):
         default_factory=FloorSettings, description="Filters that hold for every call.", json_schema_extra=LIVE
     )
     hint_fields: tuple[str, ...] = Field(
-        default=(),
+        # Codex sends it with every request.
+        default=("client_metadata",),
         description="Request fields without a name of ours that may be left out where they can't be sent "
         "(they are then named in the answer). Any other unknown field is an error. A nested one by its path, "
         "such as messages.content.cache_control.",
@@ -92,6 +95,8 @@ class Settings(BaseSettings):
     )
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Routing rules.", json_schema_extra=LIVE)
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Calls to providers.")
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings, description="Where responses are stored.")
+    responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="Stored responses.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
     drain: DrainSettings = Field(
         default_factory=DrainSettings, description="What happens on SIGTERM.", json_schema_extra=LIVE

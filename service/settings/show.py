@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from adapters.database.url import DatabaseUrlError, default_url, is_reference, parse_url, without_password
 from adapters.documents.problems import suggestion
 from service.domain.catalog import Catalog, Provider, ProviderStatus
 from service.domain.fields import Field
@@ -23,12 +24,14 @@ _HINT: Final = re.compile(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*")
 _VARIANTS: Final = (":floor", ":nitro", ":free")
 
 
-def effective_yaml(settings: Settings) -> str:
-    """All settings as YAML, defaults included.
+def effective_yaml(settings: Settings, env: Mapping[str, str]) -> str:
+    """All settings as YAML, defaults included. `env` is the environment, for the state folder.
 
-    Secrets stand in it as references. A key's hash is left out: who has it and the pepper can test guesses.
+    Secrets stand in it as references, the database's URL without its password. A key's hash is left out: who
+    has it and the pepper can test guesses.
     """
     data = settings.model_dump(mode="json")
+    data["database"]["url"] = without_password(settings.database.url or default_url(env))
     for key in data["keys"]:
         key["hash"] = "(not shown)"
     return yaml.safe_dump(_tidy(data), sort_keys=False, allow_unicode=True, width=100)
@@ -92,6 +95,7 @@ def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]
         else:
             if len(pepper) < MIN_PEPPER:
                 yield f"key_pepper: {settings.key_pepper} is shorter than {MIN_PEPPER} characters: {HOW_TO_PEPPER}"
+    yield from _database_problem(settings.database.url, resolve)
     files = {"upstream.ca_file": settings.upstream.ca_file}
     for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
         files |= {f"{door}.tls.{name}": getattr(tls, name) for name in ("cert", "key", "client_ca")}
@@ -101,6 +105,17 @@ def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]
     for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
         if tls.cert is not None and tls.key is not None and tls.cert.is_file() and tls.key.is_file():
             yield from _certificate_problem(f"{door}.tls", tls.cert, tls.key)
+
+
+def _database_problem(url: str | None, resolve: Callable[[str], str]) -> Iterator[str]:
+    if url is None or not is_reference(url):
+        return
+    try:
+        parse_url(resolve(url))
+    except DatabaseUrlError as error:
+        yield f"database.url: {url}: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
+        yield f"database.url: {error}"
 
 
 def _hint_problems(names: Collection[str]) -> Iterator[str]:

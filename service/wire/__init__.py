@@ -6,7 +6,8 @@ API's to check, on the message, whatever door it came through.
 """
 
 from service.wire.errors import MAX_VIOLATIONS, WireError
+from service.wire.event_types import event_type
 from service.wire.reader import parse, parse_bytes
 from service.wire.writer import render, render_bytes
 
-__all__ = ["MAX_VIOLATIONS", "WireError", "parse", "parse_bytes", "render", "render_bytes"]
+__all__ = ["MAX_VIOLATIONS", "WireError", "event_type", "parse", "parse_bytes", "render", "render_bytes"]

@@ -6,6 +6,7 @@ kept as JSON text is left to orjson. Types and unknown fields are judged here, m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -16,13 +17,14 @@ from google.protobuf.message import Message
 from service.domain.errors import Reason
 from service.wire import rules, values
 from service.wire.errors import MAX_VIOLATIONS, InvalidValueError, Problem, WireError, expected
-from service.wire.unions import union_reader
+from service.wire.unions import flat_union_reader, union_reader
 from service.wire.walk import Read, Walk
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 
 M = TypeVar("M", bound=Message)
+AddText = Callable[[Any, str], None]
 
 _by_class: Final[dict[type, Read]] = {}
 _by_name: Final[dict[str, Read]] = {}
@@ -105,14 +107,24 @@ def _reader(descriptor: Descriptor) -> Read:
             raise TypeError(f"{name} contains itself: its reader needs a bound on depth")
         _compiling.add(name)
         try:
-            extra = rules.extra_of(descriptor)
-            fields = {field.name: _field(field) for field in descriptor.fields if field is not extra}
             union = rules.union_of(descriptor)
-            read = _plain(descriptor, fields) if union is None else union_reader(descriptor, union, fields)
+            if union is None:
+                read = _plain(descriptor, _fields(descriptor))
+            elif name in rules.FLAT:
+                read = flat_union_reader(descriptor, union, _fields)
+            else:
+                read = union_reader(descriptor, union, _fields(descriptor))
         finally:
             _compiling.discard(name)
         _by_name[name] = read
         return read
+
+
+def _fields(descriptor: Descriptor, but: OneofDescriptor | None = None) -> dict[str, Read]:
+    """The readers of a message's fields by name, without those of the oneof `but`."""
+    extra = rules.extra_of(descriptor)
+    left_out = {extra, *(but.fields if but is not None else ())}
+    return {field.name: _field(field) for field in descriptor.fields if field not in left_out}
 
 
 def _plain(descriptor: Descriptor, fields: dict[str, Read]) -> Read:
@@ -163,7 +175,10 @@ def _field(field: FieldDescriptor) -> Read:
         if not field.is_repeated:
             return partial(_read_message, name, read)
         if field.full_name in rules.TEXT_OR_PARTS:
-            return partial(_read_text_or_parts, name, read)
+            add_text = _add_text if rules.TEXT_OR_PARTS[field.full_name] == "text" else _add_input_text
+            return partial(_read_text_or_list, name, read, add_text, "a string or an array of parts")
+        if field.full_name in rules.TEXT_OR_ITEMS:
+            return partial(_read_text_or_list, name, read, _add_user_message, "a string or an array of items")
         return partial(_read_list, name, partial(_add_message, read), "an array")
     coerce = values.coercer(field)
     if not field.is_repeated:
@@ -215,11 +230,27 @@ def _add_scalar(coerce: values.Coerce, target: Any, value: object, _walk: Walk) 
     target.append(coerce(value))
 
 
-def _read_text_or_parts(name: str, read: Read, message: Any, value: object, walk: Walk) -> None:
+def _read_text_or_list(
+    name: str, read: Read, add_text: AddText, what: str, message: Any, value: object, walk: Walk
+) -> None:
     if type(value) is str:
-        getattr(message, name).add().text = value
+        add_text(getattr(message, name), value)
     else:
-        _read_list(name, partial(_add_message, read), "a string or an array of parts", message, value, walk)
+        _read_list(name, partial(_add_message, read), what, message, value, walk)
+
+
+def _add_text(parts: Any, text: str) -> None:
+    parts.add().text = text
+
+
+def _add_input_text(parts: Any, text: str) -> None:
+    parts.add().input_text.text = text
+
+
+def _add_user_message(items: Any, text: str) -> None:
+    message = items.add().message
+    message.role = "user"
+    _add_input_text(message.content, text)
 
 
 def _read_one_or_many(name: str, coerce: values.Coerce, message: Any, value: object, walk: Walk) -> None:

@@ -107,6 +107,8 @@ def _integer(bits: int) -> Coerce:
 
 
 def _json_text(shape: rules.JsonShape) -> Coerce:
+    if shape is rules.JsonShape.ANY:
+        return compact
     types = {
         rules.JsonShape.OBJECT: (dict,),
         rules.JsonShape.ARRAY: (list,),

@@ -13,15 +13,17 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
+from google.protobuf.message_factory import GetMessageClass
 
 from service.wire import rules
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
     from google.protobuf.message import Message
 
 
 Convert = Callable[[Any], object]
+Fresh = Callable[[], object]
 Fields = Mapping["FieldDescriptor", tuple[str, Convert | None]]
 
 _by_class: Final[dict[type, Convert]] = {}
@@ -58,15 +60,22 @@ def _writer(descriptor: Descriptor) -> Convert:
         _compiling.add(name)
         try:
             union = rules.union_of(descriptor)
-            write = _plain(descriptor) if union is None else _union(descriptor, union.name)
+            if union is None:
+                write = _plain(descriptor)
+            elif name in rules.FLAT:
+                write = _flat_union(descriptor, union)
+            else:
+                write = _union(descriptor, union.name)
         finally:
             _compiling.discard(name)
         _by_name[name] = write
         return write
 
 
-def _plain(descriptor: Descriptor) -> Convert:
+def _plain(descriptor: Descriptor, before: Mapping[str, object] | None = None) -> Convert:
+    """`before` is printed ahead of the message's own fields."""
     template, fresh = _always(descriptor)
+    template = {**(before or {}), **template}
     fields: Fields = {field: (field.name, _convert(field)) for field in descriptor.fields}
     extra = rules.extra_of(descriptor)
     named = frozenset(field.name for field in descriptor.fields if field is not extra)
@@ -121,10 +130,38 @@ def _union(descriptor: Descriptor, oneof: str) -> Convert:
     return write
 
 
-def _always(descriptor: Descriptor) -> tuple[dict[str, object], tuple[tuple[str, type], ...]]:
+def _flat_union(descriptor: Descriptor, oneof: OneofDescriptor) -> Convert:
+    name = oneof.name
+    types = rules.arm_types(oneof)
+    beside = [field for field in descriptor.fields if field not in oneof.fields]
+    if any(_may_be_absent(field) for field in beside):
+        raise TypeError(f"{descriptor.full_name} has a field beside its arms that may be absent")
+    shared = {field.name: field.default_value for field in beside}
+    arms: dict[str, Convert] = {}
+    whole: dict[str, Convert] = {}
+    for arm in oneof.fields:
+        if _full_name(arm) == rules.OPAQUE or arm.message_type is None:
+            whole[arm.name] = cast("Convert", _convert_one(arm))
+        else:
+            arms[arm.name] = _plain(arm.message_type, {"type": types[arm.name], **shared})
+
+    def write(message: Any) -> object:
+        arm = message.WhichOneof(name)
+        write_arm = arms.get(arm)
+        if write_arm is None:
+            return whole[arm](getattr(message, arm)) if arm is not None else {}
+        out: Any = write_arm(getattr(message, arm))
+        for key in shared:
+            out[key] = getattr(message, key)
+        return out
+
+    return write
+
+
+def _always(descriptor: Descriptor) -> tuple[dict[str, object], tuple[tuple[str, Fresh], ...]]:
     """What is printed even when unset: shared constants, and makers of values that a caller may change."""
     template: dict[str, object] = {}
-    fresh: list[tuple[str, type]] = []
+    fresh: list[tuple[str, Fresh]] = []
     if descriptor.full_name in rules.TYPE_LITERALS:
         template["type"] = rules.TYPE_LITERALS[descriptor.full_name]
     for field in descriptor.fields:
@@ -135,10 +172,23 @@ def _always(descriptor: Descriptor) -> tuple[dict[str, object], tuple[tuple[str,
             fresh.append((field.name, list))
         elif field.full_name in rules.OBJECT_WHEN_UNSET:
             template[field.name] = None
-            fresh.append((field.name, dict))
+            fresh.append((field.name, _empty(field)))
+        elif field.full_name in rules.ZERO_WHEN_UNSET:
+            template[field.name] = 0
         elif not _may_be_absent(field):
             template[field.name] = field.default_value
     return template, tuple(fresh)
+
+
+def _empty(field: FieldDescriptor) -> Fresh:
+    """Makes what an unset object field shows."""
+    if rules.map_value(field) is not None:
+        return dict
+    kind = cast("Descriptor", field.message_type)
+    shown = cast("dict[str, object]", _writer(kind)(GetMessageClass(kind)()))
+    if any(isinstance(value, list | dict) for value in shown.values()):
+        raise TypeError(f"{field.full_name}: an empty one would share what is in it")
+    return shown.copy
 
 
 def _may_be_absent(field: FieldDescriptor) -> bool:
@@ -157,8 +207,8 @@ def _convert(field: FieldDescriptor) -> Convert | None:
     one = _convert_one(field)
     if not field.is_repeated:
         return one
-    if field.full_name in rules.TEXT_OR_PARTS:
-        return partial(_text_or_parts, cast("Convert", one))
+    if field.full_name in rules.TEXT_OR_PARTS and field.full_name not in rules.PARTS_ALWAYS:
+        return partial(_text_or_parts, cast("Convert", one), rules.TEXT_OR_PARTS[field.full_name])
     return list if one is None else partial(_each, one)
 
 
@@ -180,9 +230,9 @@ def _each(write: Convert, values: Any) -> object:
     return [write(value) for value in values]
 
 
-def _text_or_parts(write: Convert, parts: Any) -> object:
-    if len(parts) == 1 and parts[0].WhichOneof("part") == "text":
-        part = parts[0]
+def _text_or_parts(write: Convert, arm: str, parts: Any) -> object:
+    if len(parts) == 1 and parts[0].WhichOneof("part") == arm:
+        part = parts[0] if arm == "text" else getattr(parts[0], arm)
         if not part.HasField("prompt_cache_breakpoint"):
             return part.text
     return [write(part) for part in parts]

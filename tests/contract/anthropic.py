@@ -48,6 +48,9 @@ def carried(body: dict[str, Any]) -> set[Field]:
 
 def _block(block: dict[str, Any]) -> set[Field]:
     found = {_BLOCKS[block["type"]]} if block["type"] in _BLOCKS else set()
+    inner = block.get("content") if block["type"] == "tool_result" else None
+    if isinstance(inner, list) and any(part["type"] in _BLOCKS for part in inner):
+        found.add(Field.TOOL_MEDIA)
     if "cache_control" in block:
         found.add(Field.PROMPT_CACHE_BREAKPOINT)
     return found

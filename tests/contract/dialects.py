@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract import anthropic, openai_chat
+from tests.contract import anthropic, openai_chat, openai_responses
 from tests.contract.sample import DialectSample
 
-DIALECTS: tuple[DialectSample, ...] = (openai_chat.SAMPLE, anthropic.SAMPLE)
+DIALECTS: tuple[DialectSample, ...] = (openai_chat.SAMPLE, anthropic.SAMPLE, openai_responses.SAMPLE)

@@ -38,6 +38,8 @@ def carried(body: dict[str, Any]) -> set[Field]:
     if "include_obfuscation" in body.get("stream_options", {}):
         found.add(Field.OBFUSCATION)
     found |= {_TOOLS[tool["type"]] for tool in body.get("tools", [])}
+    if any("grammar" in tool.get("custom", {}).get("format", {}) for tool in body.get("tools", [])):
+        found.add(Field.CUSTOM_GRAMMAR)
     if body.get("functions"):
         found.add(Field.TOOLS)
     output = body.get("response_format", {}).get("type")

@@ -18,7 +18,9 @@ from service.domain.generation import (
     Grammar,
     GrammarFormat,
     Image,
+    Json,
     JsonSchema,
+    LocalTool,
     NamedChoice,
     Opaque,
     OutputFormat,
@@ -226,6 +228,7 @@ CASES: dict[str, RequestCase] = {
             tool_choice=NamedChoice("math", "custom"),
         ),
         F.CUSTOM_TOOLS,
+        F.CUSTOM_GRAMMAR,
         F.TOOL_CHOICE,
     ),
     "functions_of_old": case(
@@ -315,12 +318,164 @@ CASES: dict[str, RequestCase] = {
     ),
 }
 
+_OURS = "openai_responses"
+_COMMAND = '{"type":"exec","command":["ls","-la"],"env":{}}'
+_COMMANDS = '{"commands":["ls -la"],"timeout_ms":1000}'
+_PATCH = '{"type":"create_file","path":"a.txt","diff":"+a"}'
+_OUTPUT = '[{"stdout":"a.txt\\n","stderr":"","outcome":{"type":"exit","exit_code":0}}]'
+
+# What only the Responses API has words for; tests/golden/openai_responses shows how.
+CASES |= {
+    "instructions_are_the_first_system_turn": case(
+        Generation(
+            (
+                Turn(Role.SYSTEM, (Text("Be brief."),), items=("instructions",)),
+                Turn(Role.DEVELOPER, (Text("Answer in French."),), items=("input[0]",)),
+                Turn(Role.USER, (Text("Hi"),), items=("input[1]",)),
+            ),
+            (FunctionTool("get_time"),),
+            options={F.REASONING_CONTEXT: "all_turns"},
+        ),
+        F.TOOLS,
+        F.REASONING_CONTEXT,
+    ),
+    "an_assistant_turn_keeps_the_order_of_its_items": case(
+        Generation(
+            (
+                said(Role.USER, "Weather and news?"),
+                Turn(
+                    Role.ASSISTANT,
+                    (
+                        Reasoning(summary="Two things.", id="rs_1"),
+                        Reasoning(encrypted="gAAAAA==", format="openai-responses-v1", id="rs_1"),
+                        Opaque(
+                            _OURS,
+                            "web_search_call",
+                            '{"id":"ws_1","type":"web_search_call","status":"completed",'
+                            '"action":{"type":"search","query":"news"}}',
+                        ),
+                        Text("First the weather."),
+                        ToolCall("call_1", "get_weather", '{"city":"Oslo"}', details='{"namespace":"sky"}'),
+                        ToolCall("call_2", "get_weather", '{"city":"Rome"}'),
+                        Opaque(
+                            _OURS, "compaction", '{"id":"cmp_1","type":"compaction","encrypted_content":"gB=="}'
+                        ),
+                    ),
+                    phase="commentary",
+                    items=("input[1]",),
+                ),
+                Turn(Role.TOOL, (ToolResult("call_1", (Text("12 °C"),)),)),
+                Turn(Role.TOOL, (ToolResult("call_2", (Text("25 °C"), Image(PNG))),)),
+            ),
+            (WEATHER, Opaque(_OURS, "web_search", '{"type":"web_search","search_context_size":"low"}')),
+            tool_choice=Opaque(_OURS, "web_search_preview", '{"type":"web_search_preview"}'),
+            reasoning_effort="low",
+            reasoning_summary="auto",
+            options={
+                F.INCLUDE: ["web_search_call.action.sources"],
+                F.MAX_TOOL_CALLS: 3,
+                F.REASONING_CONTEXT: {"context": "all_turns"},
+            },
+        ),
+        F.TOOLS,
+        F.TOOL_CHOICE,
+        F.OPAQUE_TOOLS,
+        F.IMAGE_INPUT,
+        F.TOOL_MEDIA,
+        F.REASONING_EFFORT,
+        F.REASONING_SUMMARY,
+        F.REASONING_CONTEXT,
+    ),
+    "reasoning_of_other_providers_is_left_out": case(
+        Generation(
+            (
+                said(Role.USER, "3 + 4?"),
+                Turn(
+                    Role.ASSISTANT,
+                    (
+                        Reasoning("Three and four.", signature="c2ln", format="anthropic-claude-v1"),
+                        Reasoning(encrypted="b3BhcXVl", format="anthropic-claude-v1"),
+                        Text("Seven."),
+                    ),
+                ),
+                said(Role.USER, "Sure?"),
+            ),
+            reasoning_summary="detailed",
+            options={F.REASONING_CONTEXT: {"context": "current_turn"}},
+        ),
+        F.REASONING_SUMMARY,
+        F.REASONING_CONTEXT,
+    ),
+    "local_tools_with_their_calls_and_results": case(
+        Generation(
+            (
+                said(Role.USER, "Make a.txt and list the folder."),
+                called(
+                    ToolCall("call_1", "apply_patch", _PATCH, "apply_patch"),
+                    ToolCall("call_2", "shell", _COMMANDS, "shell"),
+                    ToolCall("call_3", "local_shell", _COMMAND, "local_shell"),
+                ),
+                Turn(
+                    Role.TOOL,
+                    (
+                        ToolResult(
+                            "call_1", (Text("no space"),), kind="apply_patch", details='{"status":"failed"}'
+                        ),
+                    ),
+                ),
+                Turn(Role.TOOL, (ToolResult("call_2", (Text(_OUTPUT),), kind="shell"),)),
+                Turn(Role.TOOL, (ToolResult("call_3", (Text("a.txt"),), kind="local_shell"),)),
+            ),
+            (
+                LocalTool("local_shell", '{"type":"local_shell"}'),
+                LocalTool("shell", '{"type":"shell","environment":{"type":"local"}}'),
+                LocalTool("apply_patch", '{"type":"apply_patch"}'),
+            ),
+            tool_choice=NamedChoice("shell", "shell"),
+        ),
+        F.LOCAL_TOOLS,
+        F.TOOL_CHOICE,
+    ),
+    "details_that_only_responses_have": case(
+        Generation(
+            (said(Role.USER, "Go."),),
+            (
+                FunctionTool("get_time", strict=False, details='{"defer_loading":true}'),
+                CustomTool("free", details='{"defer_loading":true}'),
+            ),
+            tool_choice=AllowedChoice(
+                "auto",
+                '[{"type":"function","function":{"name":"get_time"}},{"type":"custom","custom":{"name":"free"}}]',
+            ),
+            top_logprobs=2,
+            logprobs=True,
+            verbosity="low",
+            output=SCHEMA,
+            options={
+                F.CONTEXT_MANAGEMENT: [{"type": "compaction", "compact_threshold": 1000}],
+                F.REASONING_CONTEXT: {"context": "auto", "mode": "pro"},
+            },
+        ),
+        F.TOOLS,
+        F.CUSTOM_TOOLS,
+        F.TOOL_CHOICE,
+        F.TOOL_CHOICE_ALLOWED,
+        F.LOGPROBS,
+        F.TOP_LOGPROBS,
+        F.VERBOSITY,
+        F.JSON_SCHEMA,
+        F.CONTEXT_MANAGEMENT,
+        F.REASONING_CONTEXT,
+    ),
+}
+
 
 _PARTS = (
     Text("a", cache_breakpoint=True),
     Image(PNG, "high"),
     Audio("UklGRg==", "wav"),
     File("JVBERi0=", "a.pdf"),
+    File(url="https://example.com/a.pdf", detail="high"),
 )
 _SETTINGS: dict[str, Any] = {
     "parallel_tool_calls": True,
@@ -348,8 +503,18 @@ def everything(dialect: str) -> tuple[Generation, ...]:
     def opaque(kind: str) -> Opaque:
         return Opaque(dialect, kind, f'{{"type":"{kind}","more":1}}')
 
-    options = {**CASES["hints"].generation.options, **CASES["options_of_openai"].generation.options}
-    tools: tuple[Tool, ...] = (WEATHER, CustomTool("free"), opaque("web_search"))
+    options: dict[Field, Json] = {
+        **CASES["hints"].generation.options,
+        **CASES["options_of_openai"].generation.options,
+        F.INCLUDE: ["web_search_call.action.sources"],
+        F.MAX_TOOL_CALLS: 2,
+        F.CONTEXT_MANAGEMENT: [{"type": "compaction"}],
+        F.REASONING_CONTEXT: {"context": "all_turns"},
+    }
+    grammar = CustomTool("math", format=Grammar("root: NUMBER", "lark"))
+    late = FunctionTool("late", details='{"defer_loading":true}')
+    shell = LocalTool("shell", '{"type":"shell"}')
+    tools: tuple[Tool, ...] = (WEATHER, late, CustomTool("free"), grammar, shell, opaque("web_search"))
     outputs: tuple[OutputFormat, ...] = (
         "json_object",
         "python",
@@ -360,6 +525,10 @@ def everything(dialect: str) -> tuple[Generation, ...]:
     return (
         Generation(turns, tools, tool_choice="auto", options=options, **_SETTINGS),
         Generation(turns),
+        Generation((Turn(Role.ASSISTANT, (Text("Hm."),), phase="commentary"),)),
+        Generation(
+            (called(ToolCall("call_1", "look", "{}")), Turn(Role.TOOL, (ToolResult("call_1", (Image(PNG),)),)))
+        ),
         *(Generation((HELLO,), (WEATHER,), **{name: value}) for name, value in _SETTINGS.items()),
         *(Generation((HELLO,), options={field: value}) for field, value in options.items()),
         *(Generation((Turn(Role.USER, (part,)),)) for part in (*_PARTS, opaque("video_url"))),

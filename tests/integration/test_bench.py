@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,16 +18,54 @@ from eurouter.v1.chat_pb2_grpc import ChatServiceStub
 from grpc import aio
 
 from adapters.providers.simulator import Script, Simulator
-from bench import floor, grpc_process, measure, report
+from bench import floor, grpc_process, measure, product, report, scenarios, verify_responses
+from bench.fleet import StartError
 from bench.load import Door, Generator, Load
 from bench.run import Raw, Sample
 from bench.sketch import Sketch
-from bench.traffic import BURST_MODEL, STREAM_TOKENS, UNARY_MODEL, answer_text, request
+from bench.traffic import BURST_MODEL, MODELS, STREAM_TOKENS, UNARY_MODEL, Kind, answer_text, request
+from service.domain.stored import NewResponse, StoreError
+from tests.support.running import CatalogOf, InProcess, running_service
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 LINUX = pytest.mark.skipif(not measure.supported(), reason="part missing: /proc: the benchmark runs on Linux")
+
+
+KEY = "none"  # the service is open on loopback
+CHECKS: tuple[tuple[Callable[[str, int, str, str], None], Door], ...] = (
+    (verify_responses.answers_grpc, "grpc"),
+    (verify_responses.answers_http, "http"),
+)
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[InProcess]:
+    async with running_service(tmp_path, catalog=lambda alpha, _: product.catalog_of(f"{alpha}/v1")) as running:
+        yield running
+
+
+def instead(upstream_model: str) -> CatalogOf:
+    """The bench's catalogue with another model behind every name."""
+
+    def catalog(alpha: str, _: str) -> dict[str, Any]:
+        rows = product.catalog_of(f"{alpha}/v1")
+        for model in rows["models"]:
+            model["endpoints"][0]["model"] = upstream_model
+        return rows
+
+    return catalog
+
+
+def port_of(up: InProcess, door: Door) -> int:
+    return int((up.grpc if door == "grpc" else up.http).rpartition(":")[2])
+
+
+async def conversation(up: InProcess, length: int) -> str:
+    return await asyncio.to_thread(
+        verify_responses.conversation, "it", port_of(up, "http"), KEY, up.alpha.port, length
+    )
 
 
 @asynccontextmanager
@@ -119,6 +158,89 @@ async def test_a_stream_that_is_reset_is_a_failure() -> None:
         assert "lost" in result.failures[0]
 
 
+async def test_the_service_answers_responses_as_the_load_generator_believes_it_does(up: InProcess) -> None:
+    previous = await conversation(up, 3)
+    for check, door in CHECKS:
+        await asyncio.to_thread(check, "it", port_of(up, door), KEY, previous)
+        continued = up.alpha.calls[-1].body["messages"]
+        assert [message["role"] for message in continued[-3:]] == ["user", "assistant", "user"]
+        assert len(continued) == 2 + 2 * 3
+
+
+async def test_a_service_that_does_not_keep_what_it_should_is_not_measured(up: InProcess) -> None:
+    previous = await conversation(up, 1)
+
+    async def forget(new: NewResponse) -> None:
+        del new
+
+    up.service.database.responses.insert = forget  # type: ignore[method-assign]
+    for check, door in CHECKS:
+        with pytest.raises(StartError, match="store True should leave"):
+            await asyncio.to_thread(check, "it", port_of(up, door), KEY, previous)
+
+
+async def test_a_service_that_loses_a_token_is_not_measured(tmp_path: Path) -> None:
+    async with running_service(tmp_path, catalog=instead("sim-tokens-63")) as up:
+        with pytest.raises(StartError, match="on behalf of its model answered"):
+            await conversation(up, 1)
+        for check, door in CHECKS:
+            with pytest.raises(StartError, match="it answered"):
+                await asyncio.to_thread(check, "it", port_of(up, door), KEY, "")
+
+
+@pytest.mark.parametrize("door", ["grpc", "http"])
+async def test_responses_are_counted_and_stored_or_not_as_the_load_asks(up: InProcess, door: Door) -> None:
+    previous = await conversation(up, 2)
+    stored: list[str] = []
+    insert = up.service.database.responses.insert
+
+    async def count(new: NewResponse) -> None:
+        stored.append(new.id)
+        await insert(new)
+
+    up.service.database.responses.insert = count  # type: ignore[method-assign]
+    kinds: tuple[tuple[Kind, str | None, int], ...] = (
+        ("response", None, 0),
+        ("stored response", None, 7),
+        ("response", previous, 0),
+    )
+    for kind, continued, kept in kinds:
+        more = {"kind": kind, "previous": continued, "key": KEY}
+        whole = await Generator().run(load(door, port_of(up, door), UNARY_MODEL, stream=False, **more))
+        streams = await Generator().run(load(door, port_of(up, door), BURST_MODEL, stream=True, **more))
+        assert (whole.calls, whole.messages, whole.failures) == (7, 7, [])
+        assert (streams.calls, streams.failures, len(streams.first)) == (7, [], 7)
+        assert streams.bytes > 7 * len(answer_text(STREAM_TOKENS))
+        assert len(stored) == 2 * kept
+        stored.clear()
+        assert len(up.alpha.calls[-1].body["messages"]) == (2 if continued is None else 6)
+
+
+@pytest.mark.parametrize("door", ["grpc", "http"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_that_could_not_be_stored_is_a_failure(up: InProcess, door: Door, stream: bool) -> None:
+    async def refuse(new: NewResponse) -> None:
+        raise StoreError(f"no room for {new.id}")
+
+    up.service.database.responses.insert = refuse  # type: ignore[method-assign]
+    model = BURST_MODEL if stream else UNARY_MODEL
+    more: dict[str, Any] = {"kind": "stored response", "key": KEY}
+    result = await Generator().run(load(door, port_of(up, door), model, stream=stream, **more))
+    assert (result.calls, result.failed) == (0, 3)
+    assert any("no room" in failure for failure in result.failures)
+
+
+@pytest.mark.parametrize("kind", ["chat", "response"])
+async def test_an_http_stream_that_fails_after_it_began_is_a_failure_that_says_why(
+    tmp_path: Path, kind: Kind
+) -> None:
+    async with running_service(tmp_path, catalog=instead("sim-tokens-256-fault-cut-10")) as up:
+        port = port_of(up, "http")
+        result = await Generator().run(load("http", port, BURST_MODEL, stream=True, kind=kind, key=KEY))
+    assert (result.calls, result.failed) == (0, 3)
+    assert all("error" in failure for failure in result.failures)
+
+
 @LINUX
 def test_cpu_time_of_another_process_is_read_with_all_its_threads() -> None:
     burn = "import threading,time\ndef f():\n  e=time.thread_time()+0.15\n  while time.thread_time()<e: pass\n"
@@ -155,6 +277,39 @@ def test_a_target_is_judged_by_the_ratio_of_medians() -> None:
     assert verdict.measured.startswith("1.49")
     raw.samples["unary, 64 in flight"]["ours"] = [Sample(700.0, 1, 1, 1, 1)] * 3
     assert next(v for v in report.verdicts(raw) if v.what.startswith("unary, 64")).mark == "MISSED"
+
+
+def test_a_target_may_compare_two_scenarios_of_one_server() -> None:
+    raw = Raw()
+    for scenario, costs in {
+        "burst 64: chat": (4.0, 4.2, 9.0),
+        "burst 64: responses, store true": (6.0, 6.2, 6.4),
+        "unary 16: responses, store false": (700.0, 710.0, 690.0),
+        "unary 16: responses, store true": (950.0, 1010.0, 960.0),
+    }.items():
+        raw.samples[scenario]["ours-http"] = [Sample(cost, 1, 1, 1, 1) for cost in costs]
+    found = {verdict.what: verdict for verdict in report.verdicts(raw)}
+    stream = found["burst 64: responses, store true, HTTP: times chat"]
+    assert (stream.target, stream.mark) == ("1.50", "met")
+    assert stream.measured == "1.48 (by round 0.71 to 1.50)"
+    kept = found["unary 16: responses, store true, HTTP: more than responses, store false"]
+    assert (kept.target, kept.mark) == ("300 µs", "met")
+    assert kept.measured == "260 µs (by round 250 to 300)"
+    raw.samples["unary 16: responses, store true"]["ours-http"] = [Sample(1001.0, 1, 1, 1, 1)] * 3
+    assert {v.mark for v in report.verdicts(raw) if v.what == kept.what} == {"MISSED"}
+    assert {v.mark for v in report.verdicts(raw) if ", gRPC: " in v.what} == {"not measured"}
+
+
+def test_every_target_names_scenarios_that_are_measured_on_its_servers() -> None:
+    measured = {scenario.name: scenario.servers for scenario in scenarios.SCENARIOS}
+    assert len(measured) == len(scenarios.SCENARIOS)
+    for target in scenarios.TARGETS:
+        assert target.server in measured[target.scenario]
+        assert target.base in measured[target.base_scenario or target.scenario]
+    for added in scenarios.STORE_TARGETS:
+        assert added.server in measured[added.scenario]
+        assert added.server in measured[added.base_scenario]
+    assert {scenario.model for scenario in scenarios.SCENARIOS} <= set(MODELS)
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:

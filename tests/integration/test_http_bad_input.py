@@ -304,7 +304,7 @@ async def test_an_unknown_path_is_a_json_404_that_names_the_base_url(door: Door,
 @pytest.mark.parametrize("prefix", PREFIXES)
 async def test_an_api_that_is_not_offered_is_a_404_that_names_it(door: Door, prefix: str) -> None:
     assert {"embeddings", "messages", "batches", "conversations", "realtime"} <= NOT_OFFERED.keys()
-    paths = [*NOT_OFFERED, "responses/resp_1/cancel", "audio/transcriptions", "messages/count_tokens"]
+    paths = [*NOT_OFFERED, "conversations/conv_1/items", "audio/transcriptions", "messages/count_tokens"]
     for path in paths:
         for method in ("POST", "GET"):
             answer = await door.call(method, f"{prefix}/{path}")
@@ -320,6 +320,8 @@ async def test_an_api_that_is_not_offered_is_a_404_that_names_it(door: Door, pre
         ("GET", CHAT, "POST"),
         ("DELETE", CHAT, "POST"),
         ("OPTIONS", CHAT, "POST"),
+        ("GET", "/v1/responses", "POST"),
+        ("POST", "/v1/responses/resp_1", "DELETE, GET"),
         ("POST", "/v1/models", "GET, HEAD"),
         ("PUT", "/api/v1/providers", "GET, HEAD"),
         ("DELETE", "/v1/models/sim/alpha", "GET, HEAD"),

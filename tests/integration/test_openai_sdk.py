@@ -376,8 +376,6 @@ async def test_a_wrong_base_url_is_told_the_right_one(up: InProcess) -> None:
 async def test_an_api_that_is_not_offered_is_named(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="Embeddings API: not offered"):
         await client.embeddings.create(model="sim/alpha", input="x")
-    with pytest.raises(openai.NotFoundError, match="Responses API: not offered"):
-        await client.responses.create(model="sim/alpha", input="x")
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
@@ -29,7 +30,7 @@ def problems(name: str, value: dict[str, Any]) -> list[str]:
     """
     found = list(_unlisted(name, value))
     if SLICE.exists():
-        found += [f"{error.json_path}: {error.message}" for error in _validator(name).iter_errors(value)]
+        found += [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(value)]
     return found
 
 
@@ -47,8 +48,9 @@ def _beyond(path: str, value: dict[str, Any], allowed: set[str]) -> Iterator[str
 
 
 @cache
-def _validator(name: str) -> Validator:
-    document = _nullable(json.loads(SLICE.read_text()))
+def validator(name: str, path: Path = SLICE) -> Validator:
+    """Of one of the schemas that an OpenAPI document names."""
+    document = _nullable(json.loads(path.read_text()))
     document["$ref"] = f"#/components/schemas/{name}"
     return Draft202012Validator(document)
 

@@ -123,7 +123,8 @@ async def recorded_upstream() -> AsyncIterator[RecordedUpstream]:
     """A provider on a free port of loopback."""
     upstream = RecordedUpstream()
     app = web.Application(client_max_size=64 * 1024**2)
-    app.router.add_post("/v1/chat/completions", upstream.answer)
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        app.router.add_post(path, upstream.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -136,7 +137,9 @@ async def recorded_upstream() -> AsyncIterator[RecordedUpstream]:
         await runner.cleanup()
 
 
-def catalog_of(exchanges: Iterable[Exchange], url: str, passthrough: Iterable[str]) -> dict[str, Any]:
+def catalog_of(
+    exchanges: Iterable[Exchange], url: str, passthrough: Iterable[str], dialect: str = "openai_chat"
+) -> dict[str, Any]:
     """A catalogue in which each exchange has a model of its own at the upstream, so that none cools another down.
 
     The models take and give everything that their dialect has words for.
@@ -145,7 +148,7 @@ def catalog_of(exchanges: Iterable[Exchange], url: str, passthrough: Iterable[st
         "providers": [
             {
                 "slug": "recorded",
-                "dialect": "openai_chat",
+                "dialect": dialect,
                 "base_url": url,
                 "passthrough": sorted(passthrough),
             }
@@ -155,7 +158,7 @@ def catalog_of(exchanges: Iterable[Exchange], url: str, passthrough: Iterable[st
                 "id": exchange.model,
                 "input_modalities": ["text", "image", "audio", "file"],
                 "output_modalities": ["text", "audio"],
-                "endpoints": [{"provider": "recorded", "model": exchange.request["model"]}],
+                "endpoints": [{"provider": "recorded", "model": exchange.request.get("model", "none")}],
             }
             for exchange in exchanges
             if exchange.request is not None

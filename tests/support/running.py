@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from eurouter.v1 import catalog_pb2_grpc, chat_pb2, chat_pb2_grpc, routing_pb2_grpc
+from eurouter.v1 import (
+    catalog_pb2_grpc,
+    chat_pb2,
+    chat_pb2_grpc,
+    responses_pb2,
+    responses_pb2_grpc,
+    routing_pb2_grpc,
+)
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
@@ -33,6 +40,7 @@ from adapters.providers.simulator import Simulator
 from service.bootstrap import Service, Start
 from service.settings import Settings
 from service.wire import parse
+from tests.support.checked_channel import checked
 from tests.support.parts import ROOT
 
 ALPHA_KEY: Final = "sk-alpha-5ecretOfTheOperator0001"
@@ -92,6 +100,13 @@ def ask(model: str = "sim/alpha", text: str = "hello", **fields: object) -> chat
     return parse(chat_pb2.CreateChatCompletionRequest, {**body, **fields})
 
 
+def ask_response(
+    model: str = "sim/alpha", text: str | list[Any] = "hello", **fields: object
+) -> responses_pb2.CreateResponseRequest:
+    """A Responses request; `fields` as their JSON reads."""
+    return parse(responses_pb2.CreateResponseRequest, {"model": model, "input": text, **fields})
+
+
 def plain_channel(address: str, **options: Any) -> aio.Channel:
     """A channel with a connection of its own; `options` are gRPC's, without their prefix `grpc.`."""
     given = {"use_local_subchannel_pool": 1, "max_receive_message_length": -1, "enable_retries": 0, **options}
@@ -118,7 +133,11 @@ class Upstreams:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Replaces the settings file: `settings` over ports 0, quick time limits and the catalogue's path."""
-        merged = _merged(_QUICK, {"catalog": {"path": str(self.catalog_file)}, **settings})
+        files = {
+            "catalog": {"path": str(self.catalog_file)},
+            "database": {"url": f"sqlite:///{self.folder / 'responses.db'}"},
+        }
+        merged = _merged(_merged(_QUICK, files), settings)
         _replace(self.settings_file, yaml.safe_dump(merged))
 
     def write_catalog(self, rows: Mapping[str, Any]) -> None:
@@ -135,6 +154,8 @@ class Running:
     http: str
     admin: str
     channel: aio.Channel = field(init=False)
+    problems: list[str] = field(init=False, default_factory=list)
+    """What the schemas say against answers that came over `responses`: must be none in the end."""
 
     def __post_init__(self) -> None:
         # Connects at its first use only: harmless where the door speaks TLS.
@@ -154,6 +175,11 @@ class Running:
     def chat(self) -> Any:
         """ChatService over the plain channel."""
         return chat_pb2_grpc.ChatServiceStub(self.channel)
+
+    @cached_property
+    def responses(self) -> Any:
+        """ResponsesService over the plain channel; what it answers is held to the published schemas."""
+        return responses_pb2_grpc.ResponsesServiceStub(checked(self.channel, self.problems))
 
     @cached_property
     def models(self) -> Any:
@@ -229,6 +255,7 @@ async def running_service(
         )
         stack.push_async_callback(up.channel.close)
         yield up
+        assert not up.problems, "\n".join(up.problems[:20])
 
 
 @asynccontextmanager
@@ -259,6 +286,7 @@ async def running_child(
         up = Child(upstreams, grpc, http, admin, process, log)
         stack.push_async_callback(up.channel.close)
         yield up
+        assert not up.problems, "\n".join(up.problems[:20])
 
 
 def free_ports(count: int) -> list[int]:

@@ -86,6 +86,7 @@ class FakeUpstream:
             name: [script] if isinstance(script, Script) else list(script) for name, script in scripts.items()
         }
         self.journal: list[tuple[str, str]] = []
+        self.generations: list[Generation] = []
         self.contexts: list[CallContext] = []
         self.open_streams = 0
 
@@ -95,7 +96,7 @@ class FakeUpstream:
 
     async def call(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> Sequence[Event]:
         """A whole answer from the next script."""
-        script = self._begin("call", endpoint, context)
+        script = self._begin("call", endpoint, generation, context)
         events: list[Event] = []
         for step in (*script.opening, *script.steps):
             events += await self.play(step, endpoint)
@@ -103,14 +104,15 @@ class FakeUpstream:
 
     async def open(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> ScriptedSource:
         """A stream from the next script."""
-        script = self._begin("open", endpoint, context)
+        script = self._begin("open", endpoint, generation, context)
         for step in script.opening:
             await self.play(step, endpoint)
         self.open_streams += 1
         return ScriptedSource(self, endpoint, script.steps)
 
-    def _begin(self, what: str, endpoint: Endpoint, context: CallContext) -> Script:
+    def _begin(self, what: str, endpoint: Endpoint, generation: Generation, context: CallContext) -> Script:
         self.journal.append((what, endpoint.id))
+        self.generations.append(generation)
         self.contexts.append(context)
         scripts = self._scripts[endpoint.id]
         return scripts.pop(0) if len(scripts) > 1 else scripts[0]

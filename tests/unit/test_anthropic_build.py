@@ -36,7 +36,7 @@ from service.domain.generation import (
     Turn,
 )
 from tests.contract.sample import endpoint_for
-from tests.golden.requests import CASES, PNG, called, result, said
+from tests.golden.requests import CASES, PNG, WEATHER, called, result, said
 
 HELLO = said(Role.USER, "Hello")
 TOOL = FunctionTool("get_weather", "Weather", '{"type":"object","properties":{"city":{"type":"string"}}}')
@@ -374,6 +374,18 @@ def test_what_has_no_counterpart_is_not_in_the_table_so_that_no_plan_chooses_it(
         Field.METADATA,
     ):
         assert field not in DIALECT.expressible
+
+
+def test_what_another_provider_ran_is_left_out_and_what_the_caller_says_is_not() -> None:
+    search = Opaque("openai_responses", "web_search", '{"type":"web_search"}')
+    trace = Opaque("openai_responses", "web_search_call", "{}")
+    history = (HELLO, Turn(Role.ASSISTANT, (trace, Text("Found"))), HELLO, Turn(Role.ASSISTANT, (trace,)), HELLO)
+    written = body(Generation(history, (search, WEATHER), tool_choice="auto"))
+    assert [tool["name"] for tool in written["tools"]] == [WEATHER.name]
+    assert [message["content"] for message in written["messages"]][1] == "Found"
+    assert len(written["messages"]) == 3
+    alone = body(Generation((HELLO,), (search,), tool_choice="auto", parallel_tool_calls=False))
+    assert not {"tools", "tool_choice"} & alone.keys()
 
 
 def test_kinds_of_other_dialects_are_refused_rather_than_dropped() -> None:

@@ -15,7 +15,7 @@ from adapters.providers.registry import DIALECTS
 from service.domain.catalog import Catalog, Endpoint, ProviderStatus, Rule
 from service.domain.fields import Field
 
-ALL = frozenset(Field)
+ALL = DIALECTS["openai_chat"].expressible | {Field.REASONING_SUMMARY}
 EVERY_DIALECT = {name: dialect.expressible_with for name, dialect in DIALECTS.items()}
 
 TWO_PROVIDERS = """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from eurouter.v1 import chat_pb2 as pb
 from eurouter.v1 import content_pb2, tools_pb2
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from service.api.chat.to_domain import to_domain
 from service.domain.errors import Reason, ServiceError
 from service.domain.generation import Reasoning, Refusal, Role, Text, ToolCall, ToolResult
+from tests.support.any_message import messages
 from tests.support.chats import USER, complaints, read, refused, request
 
 F = {"type": "function", "function": {"name": "f"}}
@@ -433,59 +433,13 @@ def test_fields_of_a_later_contract_are_refused_where_dropping_them_would_change
         assert error.violations[0].path.partition("[")[0] == holder
 
 
-def _messages(message: type[Message], depth: int = 4) -> st.SearchStrategy[Message]:
-    """Any message of a type: any of its fields, with any value that protobuf takes."""
-
-    @st.composite
-    def build(draw: st.DrawFn) -> Message:
-        built = message()
-        _fill(draw, built, depth)
-        return built
-
-    return build()
-
-
-def _fill(draw: st.DrawFn, message: Message, depth: int) -> None:
-    known = cast("list[FieldDescriptor]", list(message.DESCRIPTOR.fields))
-    if not known:
-        return
-    chosen = st.lists(st.sampled_from(known), max_size=4, unique_by=lambda field: field.name)
-    for field in draw(chosen):
-        inner = field.message_type
-        if inner is not None and inner.GetOptions().map_entry:
-            value = inner.fields_by_name["value"]
-            getattr(message, field.name)[draw(st.text(max_size=3))] = draw(_scalar(value))
-        elif inner is not None:
-            target = getattr(message, field.name)
-            if field.is_repeated:
-                target = target.add()
-            else:
-                target.SetInParent()
-            if depth:
-                _fill(draw, target, depth - 1)
-        elif field.is_repeated:
-            getattr(message, field.name).append(draw(_scalar(field)))
-        else:
-            setattr(message, field.name, draw(_scalar(field)))
-
-
-def _scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    if field.enum_type is not None:
-        return st.integers(-1, 9)
-    texts = st.text(max_size=5) | st.sampled_from(
-        ["{}", "[]", '{"type":"a"}', '[{"type":"function"}]', "f", "call-1"]
-    )
-    return {
-        FieldDescriptor.CPPTYPE_STRING: texts,
-        FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-        FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
-        FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
-        FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
-    }[field.cpp_type]
+_TEXTS = st.text(max_size=5) | st.sampled_from(
+    ["{}", "[]", '{"type":"a"}', '[{"type":"function"}]', "f", "call-1"]
+)
 
 
 @settings(max_examples=400)
-@given(_messages(pb.CreateChatCompletionRequest), st.booleans())
+@given(messages(pb.CreateChatCompletionRequest, _TEXTS), st.booleans())
 def test_no_message_whatever_it_holds_ends_in_anything_but_a_refusal(message: Message, streaming: bool) -> None:
     assert isinstance(message, pb.CreateChatCompletionRequest)
     try:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from eurouter.v1 import chat_pb2 as pb
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
 
 from service.api.chat.readers import READERS
 from service.api.chat.to_domain import to_domain
 from service.domain.errors import ServiceError
 from service.domain.fields import Field
+from tests.support.any_message import change, leaves, names_below
 from tests.support.chats import USER, read, request
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"a": 1}, "strict": True}}
@@ -244,45 +242,8 @@ def _outcome(message: pb.CreateChatCompletionRequest) -> object:
         return error.violations
 
 
-def _leaves(message: Message) -> Iterator[tuple[str, Message, FieldDescriptor, int | None]]:
-    """Every value that is set below `message`: its field's short name, its holder, field and place in a list."""
-    for field, value in message.ListFields():
-        name = f"{message.DESCRIPTOR.name}.{field.name}"
-        inner = field.message_type
-        if inner is not None and inner.GetOptions().map_entry:
-            continue
-        if not field.is_repeated:
-            yield name, message, field, None
-            if inner is not None:
-                yield from _leaves(value)
-            continue
-        for place, item in enumerate(value):
-            yield name, message, field, place
-            if inner is not None:
-                yield from _leaves(item)
-
-
-def _change(holder: Message, field: FieldDescriptor, place: int | None) -> None:
-    """Changes one value: another one of its type, or for a message none."""
-    if place is not None and field.message_type is not None:
-        del getattr(holder, field.name)[place]
-        return
-    if field.message_type is not None:
-        holder.ClearField(field.name)
-        return
-    values = getattr(holder, field.name)
-    old = values if place is None else values[place]
-    new: object = old + "x" if isinstance(old, str) else (not old if isinstance(old, bool) else old + 1)
-    if field.enum_type is not None:
-        new = 1 if old != 1 else 2
-    if place is None:
-        setattr(holder, field.name, new)
-    else:
-        values[place] = new
-
-
 def _leaf_count(body: dict[str, Any]) -> int:
-    return sum(1 for _ in _leaves(request(**body)))
+    return sum(1 for _ in leaves(request(**body)))
 
 
 @pytest.mark.parametrize("body", DEEP, ids=range(len(DEEP)))
@@ -290,31 +251,17 @@ def test_no_value_of_a_request_can_change_without_changing_what_is_asked(body: d
     before = _outcome(request(**body))
     for place in range(_leaf_count(body)):
         changed = request(**body)
-        name, holder, field, item = list(_leaves(changed))[place]
-        _change(holder, field, item)
+        name, holder, field, item = list(leaves(changed))[place]
+        change(holder, field, item)
         assert _outcome(changed) != before, f"{name} ({place}) was dropped"
-
-
-def _below(descriptor: Descriptor, seen: set[str]) -> set[str]:
-    names: set[str] = set()
-    if descriptor.full_name in seen:
-        return names
-    seen.add(descriptor.full_name)
-    for field in descriptor.fields:
-        inner = field.message_type
-        if inner is None or not inner.GetOptions().map_entry:
-            names.add(f"{descriptor.name}.{field.name}")
-        if inner is not None and not inner.GetOptions().map_entry:
-            names |= _below(inner, seen)
-    return names
 
 
 def test_the_deep_requests_set_every_field_of_every_message() -> None:
     top = pb.CreateChatCompletionRequest.DESCRIPTOR.name + "."
     everything = {
-        name for name in _below(pb.CreateChatCompletionRequest.DESCRIPTOR, set()) if not name.startswith(top)
+        name for name in names_below(pb.CreateChatCompletionRequest.DESCRIPTOR) if not name.startswith(top)
     }
-    covered = {name for body in DEEP for name, *_ in _leaves(request(**body))}
+    covered = {name for body in DEEP for name, *_ in leaves(request(**body))}
     assert everything - covered == REFUSED | set(WITHOUT_MEANING)
 
 
@@ -323,7 +270,8 @@ def test_hints_and_binding_fields_alike_are_told_at_the_path_that_the_caller_use
     assert call.needs.fields[Field.IMAGE_INPUT] == "messages[0].content[1].image_url"
     assert call.needs.fields[Field.IMAGE_DETAIL] == "messages[0].content[1].image_url.detail"
     assert call.needs.fields[Field.AUTHOR_NAME] == "messages[0].name"
-    assert call.needs.fields[Field.OPAQUE_TOOLS] == "tools[3]"
+    assert call.needs.server_tools == {"tools[3]": "openai_chat"}
+    assert call.needs.fields[Field.CUSTOM_GRAMMAR] == "tools[1].custom.format.grammar"
     assert call.needs.dialects == {"openai_chat": "messages[0].content[4]"}
     assert read(max_tokens=5).needs.fields == {Field.MAX_OUTPUT_TOKENS: "max_tokens"}
     assert read(functions=[{"name": "f"}]).needs.fields == {Field.TOOLS: "functions"}

@@ -13,8 +13,10 @@ from service.domain.catalog import Endpoint, Quirks
 from service.domain.errors import Reason, ServiceError
 from service.domain.fields import Field
 from service.domain.generation import (
+    CustomTool,
     FunctionTool,
     Generation,
+    Grammar,
     Image,
     Opaque,
     Reasoning,
@@ -24,7 +26,7 @@ from service.domain.generation import (
     Turn,
 )
 from tests.contract.sample import endpoint_for
-from tests.golden.requests import HELLO, called, result, said
+from tests.golden.requests import HELLO, WEATHER, called, result, said
 
 
 def body(generation: Generation, endpoint: Endpoint | None = None, *, stream: bool = False) -> dict[str, Any]:
@@ -211,3 +213,28 @@ def test_a_tools_name_is_a_hint() -> None:
     turns = (HELLO, called(ToolCall("a", "f", "{}")), result("a", "1", "f"))
     assert body(Generation(turns))["messages"][2]["name"] == "f"
     assert "name" not in body(Generation(turns), without(Field.AUTHOR_NAME))["messages"][2]
+
+
+def test_what_another_provider_ran_is_left_out() -> None:
+    search = Opaque("openai_responses", "web_search", '{"type":"web_search"}')
+    trace = Opaque("openai_responses", "web_search_call", "{}")
+    call = ToolCall("c1", "get_weather", "{}")
+    history = (
+        HELLO,
+        Turn(Role.ASSISTANT, (Reasoning("hm"), trace)),
+        HELLO,
+        Turn(Role.ASSISTANT, (trace, Text("Found"), call)),
+        Turn(Role.TOOL, (*result("c1", "12").parts, trace)),
+    )
+    written = body(Generation(history, (search, WEATHER), tool_choice="auto"))
+    assert [tool["type"] for tool in written["tools"]] == ["function"]
+    roles = [(message["role"], message["content"]) for message in written["messages"]]
+    assert roles == [("user", "Hello"), ("user", "Hello"), ("assistant", "Found"), ("tool", "12")]
+    alone = body(Generation((HELLO,), (search,), tool_choice="auto", parallel_tool_calls=False))
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & alone.keys()
+
+
+def test_a_custom_tool_goes_without_a_grammar_that_the_row_refuses() -> None:
+    generation = Generation((HELLO,), (CustomTool("math", "Computes", Grammar("start: NUMBER", "lark")),))
+    (tool,) = body(generation, without(Field.CUSTOM_GRAMMAR))["tools"]
+    assert tool == {"type": "custom", "custom": {"name": "math", "description": "Computes"}}

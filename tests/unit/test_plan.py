@@ -398,6 +398,104 @@ def test_an_endpoint_whose_longest_answer_is_shorter_than_asked_for_is_left_to_o
     assert slugs(planned(*rows, needs=fits)) == ["short", "long", "silent"]
 
 
+# --- tools that an endpoint can't run ---
+
+CUSTOM = Needs(fields={Field.TOOLS: "tools", Field.CUSTOM_TOOLS: "tools[1]", Field.LOCAL_TOOLS: "tools[2]"})
+SERVER = Needs(server_tools={"tools[1]": "openai_responses", "input[3]": "openai_responses"})
+NATIVE = provider("native", dialect="openai_responses")
+
+
+def test_a_tool_that_becomes_a_function_neither_rejects_nor_is_ignored() -> None:
+    attempt = planned(endpoint(expressible=without(Field.CUSTOM_TOOLS, Field.LOCAL_TOOLS)), needs=CUSTOM).attempts[
+        0
+    ]
+    assert attempt.ignored == ()
+
+
+def test_without_functions_there_is_no_bridge() -> None:
+    row = endpoint(expressible=without(Field.CUSTOM_TOOLS, Field.TOOLS))
+    rejection = only_rejection(planned(row, needs=CUSTOM))
+    assert (rejection.filter, rejection.paths) == (Filter.FIELD, ("tools", "tools[1]"))
+
+
+def test_require_parameters_makes_bridged_tools_bind() -> None:
+    row = endpoint(expressible=without(Field.CUSTOM_TOOLS))
+    rejection = only_rejection(planned(row, needs=CUSTOM, preferences=Preferences(require_parameters=True)))
+    assert (rejection.filter, rejection.paths) == (Filter.REQUIRE_PARAMETERS, ("tools[1]",))
+    assert slugs(planned(endpoint(), needs=CUSTOM, preferences=Preferences(require_parameters=True))) == ["alpha"]
+
+
+def test_a_grammar_is_ignored_where_its_tool_becomes_a_function() -> None:
+    needs = Needs(
+        fields={**CUSTOM.fields, Field.CUSTOM_GRAMMAR: "tools[1].custom.format.grammar"},
+    )
+    for lost in (Field.CUSTOM_TOOLS, Field.CUSTOM_GRAMMAR):
+        attempt = planned(endpoint(expressible=without(lost)), needs=needs).attempts[0]
+        assert attempt.ignored == ("tools.custom.format.grammar",)
+    assert planned(endpoint(), needs=needs).attempts[0].ignored == ()
+
+
+def test_tools_that_a_provider_runs_are_left_out_elsewhere_and_named_with_their_place() -> None:
+    result = planned(endpoint("a", price="0"), endpoint(NATIVE, price="9"), needs=SERVER)
+    assert [(a.endpoint.provider.slug, a.ignored) for a in result.attempts] == [
+        ("native", ()),
+        ("a", ("input[3]", "tools[1]")),
+    ]
+
+
+def test_a_row_that_refuses_them_has_no_tools_of_its_own() -> None:
+    row = endpoint(NATIVE, expressible=without(Field.OPAQUE_TOOLS))
+    assert planned(row, needs=SERVER).attempts[0].ignored == ("input[3]", "tools[1]")
+
+
+def test_require_parameters_makes_tools_that_a_provider_runs_bind() -> None:
+    result = planned(
+        endpoint("a"), endpoint(NATIVE), needs=SERVER, preferences=Preferences(require_parameters=True)
+    )
+    assert slugs(result) == ["native"]
+    rejection = only_rejection(result)
+    assert (rejection.filter, rejection.paths) == (Filter.REQUIRE_PARAMETERS, ("input[3]", "tools[1]"))
+
+
+def test_whoever_leaves_out_fewer_tools_comes_first_within_a_model_and_after_the_callers_own_order() -> None:
+    chat = endpoint("a", price="1")
+    native = endpoint(NATIVE, price="9")
+    part = endpoint(provider("part", dialect="openai_chat"), price="5")
+    needs = Needs(server_tools={"tools[0]": "openai_responses", "tools[1]": "openai_chat"})
+    other = endpoint(provider("other", dialect="anthropic"), price="0")
+    rows = (other, chat, part, native)
+    assert slugs(planned(*rows, needs=needs)) == ["a", "part", "native", "other"]
+    assert slugs(planned(*rows, needs=needs, preferences=Preferences(sort="price"))) == [
+        "other",
+        "a",
+        "part",
+        "native",
+    ]
+    assert slugs(planned(*rows, needs=needs, preferences=Preferences(order=("other", "native")))) == [
+        "other",
+        "native",
+        "a",
+        "part",
+    ]
+    speeds = FixedHealth(latencies={other.id: 0.1})
+    fast = planned(*rows, needs=needs, health=speeds, preferences=Preferences(sort="latency"))
+    assert slugs(fast) == ["other", "a", "part", "native"]
+
+
+def test_tools_that_would_be_left_out_never_bring_a_later_model_forward() -> None:
+    first = model("v/one", endpoint("a", model="v/one"))
+    second = model("v/two", endpoint(NATIVE, model="v/two"))
+    result = planned(wanted=(WantedModel(first), WantedModel(second)), needs=SERVER)
+    assert [a.model for a in result.attempts] == ["v/one", "v/two"]
+
+
+def test_attempts_beyond_the_cap_are_kept_in_order_unless_fallbacks_are_forbidden() -> None:
+    rows = (endpoint("a"), endpoint("b"), endpoint("c"))
+    assert [a.endpoint.provider.slug for a in planned(*rows, max_attempts=1).beyond_cap] == ["b", "c"]
+    assert planned(*rows, max_attempts=3).beyond_cap == ()
+    assert planned(*rows, preferences=Preferences(allow_fallbacks=False)).beyond_cap == ()
+
+
 # --- the three kinds of no endpoint ---
 
 

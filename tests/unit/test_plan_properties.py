@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.catalog import Endpoint, Facts, ProviderStatus
-from service.domain.fields import HINTS, Field
+from service.domain.fields import BRIDGED, HINTS, Field
 from service.domain.plan import plan
 from service.domain.preferences import Floor, Policy, Preferences
 from service.domain.regions import EEA, EU
@@ -22,7 +22,7 @@ from tests.support.upstreams import FixedHealth
 NOW = 50.0
 SLUGS = ("alpha", "beta", "gamma", "delta")
 COUNTRIES = ("fr", "de", "no", "us", "gb", "eu", "eea", "global")
-FIELDS = (Field.SEED, Field.TOOLS, Field.LOGPROBS, Field.USER, Field.METADATA)
+FIELDS = (Field.SEED, Field.TOOLS, Field.CUSTOM_TOOLS, Field.LOGPROBS, Field.USER, Field.METADATA)
 QUANTIZATIONS = ("int4", "fp8", "bf16")
 
 
@@ -91,6 +91,9 @@ needs = st.builds(
     extra=st.sets(st.sampled_from(["top_k", "trace"]), max_size=2).map(frozenset),
     extra_hints=st.sampled_from([frozenset(), frozenset({"trace"})]),
     dialects=st.sampled_from([{}, {}, {}, {}, {}, {"anthropic": "messages[0].content[0]"}]),
+    server_tools=st.sampled_from(
+        [{}, {}, {"tools[1]": "anthropic"}, {"tools[1]": "openai_chat", "x[2]": "other"}]
+    ),
 )
 
 
@@ -153,8 +156,10 @@ def attempt_breaks(attempt: Attempt, asked: Needs, preferences: Preferences, flo
     deny = preferences.data_collection == "deny" or floor.data_collection_deny
     eu_owned = preferences.eu_owned or floor.eu_owned
     missing = [field for field in asked.fields if field not in row.expressible]
+    bridged = BRIDGED if Field.TOOLS in row.expressible else frozenset()
+    left_out = [path for path, dialect in asked.server_tools.items() if dialect != row.provider.dialect]
     extras = asked.extra - row.provider.passthrough
-    unused = [*missing, *extras]
+    unused = [*missing, *extras, *left_out]
     broken = {
         "training": deny and (known.trains_on_data is None or known.trains_on_data.value),
         "ownership": eu_owned and (known.parent_country is None or known.parent_country.value not in EU),
@@ -165,7 +170,8 @@ def attempt_breaks(attempt: Attempt, asked: Needs, preferences: Preferences, flo
         "free": attempt.variant == "free" and not row.price.free,
         "status": row.provider.status is not ProviderStatus.ACTIVE,
         "owner": row.provider.owner not in (None, "local"),
-        "field": any(field not in HINTS for field in missing),
+        "field": any(field not in HINTS and field not in bridged for field in missing),
+        "named": not set(left_out) <= set(attempt.ignored),
         "extra": bool(extras - asked.extra_hints),
         "dialect": any(dialect != row.provider.dialect for dialect in asked.dialects),
         "require_parameters": bool(preferences.require_parameters and unused),

@@ -4,7 +4,18 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from eurouter.v1 import catalog_pb2, chat_pb2, content_pb2, preferences_pb2, routing_pb2, tools_pb2
+from eurouter.v1 import (
+    catalog_pb2,
+    chat_pb2,
+    content_pb2,
+    preferences_pb2,
+    response_events_pb2,
+    response_items_pb2,
+    response_object_pb2,
+    responses_pb2,
+    routing_pb2,
+    tools_pb2,
+)
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -13,7 +24,24 @@ from hypothesis import strategies as st
 
 from service.wire import WireError, parse, parse_bytes, render_bytes, rules
 
-FILES = (catalog_pb2, chat_pb2, content_pb2, preferences_pb2, routing_pb2, tools_pb2)
+FILES = (
+    catalog_pb2,
+    chat_pb2,
+    content_pb2,
+    preferences_pb2,
+    response_events_pb2,
+    response_items_pb2,
+    response_object_pb2,
+    responses_pb2,
+    routing_pb2,
+    tools_pb2,
+)
+# What these print when they are unset reads as set.
+ALWAYS_SAID = rules.OBJECT_WHEN_UNSET | rules.ZERO_WHEN_UNSET | (rules.LIST_WHEN_EMPTY & set(rules.JSON_TEXT))
+REQUESTS: tuple[type[Message], ...] = (
+    chat_pb2.CreateChatCompletionRequest,
+    responses_pb2.CreateResponseRequest,
+)
 MESSAGES: dict[str, type[Message]] = {
     descriptor.full_name: GetMessageClass(descriptor)
     for file in FILES
@@ -44,7 +72,9 @@ def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     """Values of one item of the field, as the reader could have made them."""
     if field.full_name in rules.JSON_TEXT:
         shape = rules.JSON_TEXT[field.full_name]
-        return (st.lists(values, max_size=3) if shape is rules.JsonShape.ARRAY else objects).map(compact)
+        some = values.filter(lambda value: value is not None)
+        kinds = {rules.JsonShape.ARRAY: st.lists(values, max_size=3), rules.JsonShape.ANY: some}
+        return kinds.get(shape, objects).map(compact)
     if field.full_name in rules.STRING_OR_ID:
         return texts | st.builds(lambda id_: compact({"id": id_}), texts)
     if field.enum_type is not None:
@@ -68,7 +98,7 @@ def messages(draw: st.DrawFn, descriptor: Descriptor) -> Message:
     arms = [] if union is None else list(union.fields)
     extra = rules.extra_of(descriptor)
     for field in descriptor.fields:
-        if field not in arms and (draw(st.booleans()) or field.full_name in rules.OBJECT_WHEN_UNSET):
+        if field not in arms and (draw(st.booleans()) or field.full_name in ALWAYS_SAID):
             fill(draw, message, field, extra)
     if arms and not (descriptor.full_name in rules.ARM_OPTIONAL and draw(st.booleans())):
         fill_arm(draw, message, descriptor, draw(st.sampled_from(arms)))
@@ -125,26 +155,46 @@ def test_every_message_reads_back_as_it_was_rendered(name: str) -> None:
     holds()
 
 
-@settings(max_examples=60, deadline=None)
-@given(messages(descriptor_of(chat_pb2.CreateChatCompletionRequest)))
-def test_a_request_that_was_read_renders_and_reads_the_same(message: Message) -> None:
-    body = render_bytes(message)
-    again = parse_bytes(chat_pb2.CreateChatCompletionRequest, body)
-    assert again == message
-    # Maps have no order.
-    assert orjson.loads(render_bytes(again)) == orjson.loads(body)
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_request_that_was_read_renders_and_reads_the_same(kind: type[Message]) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(messages(descriptor_of(kind)))
+    def holds(message: Message) -> None:
+        body = render_bytes(message)
+        again = parse_bytes(kind, body)
+        assert again == message
+        # Maps have no order.
+        assert orjson.loads(render_bytes(again)) == orjson.loads(body)
+
+    holds()
 
 
 # Names that lead the fuzzer deep into the schema.
 words = st.sampled_from(
     sorted({field.name for kind in MESSAGES.values() for field in kind.DESCRIPTOR.fields} | {"type"})
 )
+kinds = sorted(
+    {
+        kind
+        for name in rules.FLAT
+        if (union := rules.union_of(descriptor_of(MESSAGES[name]))) is not None
+        for kind in rules.arm_types(union).values()
+    }
+)
 known_values = st.sampled_from(
     ["text", "function", "image_url", "json_schema", "auto", "user", "content", "custom"]
-)
+) | st.sampled_from(kinds)
 near = st.recursive(
     scalars | known_values,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | texts, inner, max_size=5),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(words | texts, inner, max_size=5),
+        st.builds(
+            lambda kind, rest: {**rest, "type": kind},
+            st.sampled_from(kinds),
+            st.dictionaries(words, inner, max_size=5),
+        ),
+    ),
     max_leaves=30,
 )
 
@@ -165,9 +215,9 @@ def test_no_json_raises_anything_but_a_wire_error(name: str, value: object) -> N
 
 
 @st.composite
-def damaged_requests(draw: st.DrawFn) -> object:
+def damaged_requests(draw: st.DrawFn, kind: type[Message]) -> object:
     """A valid request with one value somewhere replaced."""
-    message = draw(messages(descriptor_of(chat_pb2.CreateChatCompletionRequest)))
+    message = draw(messages(descriptor_of(kind)))
     root = orjson.loads(render_bytes(message))
     at, here = None, root
     while isinstance(here, (dict, list)) and here and (at is None or draw(st.booleans())):
@@ -179,36 +229,48 @@ def damaged_requests(draw: st.DrawFn) -> object:
     return root
 
 
-@settings(max_examples=150, deadline=None)
-@given(damaged_requests())
-def test_a_damaged_request_is_refused_or_read_but_never_breaks(value: object) -> None:
-    try:
-        message = parse(chat_pb2.CreateChatCompletionRequest, value)
-    except WireError as error:
-        assert all(path for path, _ in error.violations)
-        return
-    assert parse_bytes(chat_pb2.CreateChatCompletionRequest, render_bytes(message)) == message
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_a_damaged_request_is_refused_or_read_but_never_breaks(kind: type[Message]) -> None:
+    @settings(max_examples=150, deadline=None)
+    @given(damaged_requests(kind))
+    def holds(value: object) -> None:
+        try:
+            message = parse(kind, value)
+        except WireError as error:
+            assert all(path for path, _ in error.violations)
+            return
+        rendered = orjson.loads(render_bytes(message))
+        assert orjson.loads(render_bytes(parse(kind, rendered))) == rendered
+
+    holds()
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=40) | near.map(lambda value: orjson.dumps(value)[:-1]))
-def test_no_bytes_raise_anything_but_a_wire_error(body: bytes) -> None:
-    try:
-        parse_bytes(chat_pb2.CreateChatCompletionRequest, body)
-    except WireError as error:
-        assert str(error)
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_no_bytes_raise_anything_but_a_wire_error(kind: type[Message]) -> None:
+    @settings(max_examples=150, deadline=None)
+    @given(st.binary(max_size=40) | near.map(lambda value: orjson.dumps(value)[:-1]))
+    def holds(body: bytes) -> None:
+        try:
+            parse_bytes(kind, body)
+        except WireError as error:
+            assert str(error)
+
+    holds()
 
 
 def test_every_rule_names_something_that_exists() -> None:
     fields = {field.full_name for kind in MESSAGES.values() for field in kind.DESCRIPTOR.fields}
     by_field = (
         set(rules.JSON_TEXT)
-        | rules.TEXT_OR_PARTS
+        | set(rules.TEXT_OR_PARTS)
+        | rules.PARTS_ALWAYS
+        | rules.TEXT_OR_ITEMS
         | rules.ONE_OR_MANY
         | rules.STRING_OR_ID
         | rules.NULL_WHEN_UNSET
         | rules.LIST_WHEN_EMPTY
         | rules.OBJECT_WHEN_UNSET
+        | rules.ZERO_WHEN_UNSET
     )
     assert by_field <= fields
     by_message = (
@@ -216,6 +278,8 @@ def test_every_rule_names_something_that_exists() -> None:
         | set(rules.TYPE_LITERALS)
         | set(rules.STRING_MODES)
         | set(rules.TYPE_WITH)
+        | set(rules.DEFAULT_TYPES)
+        | rules.FLAT
         | rules.UNTYPED
         | rules.TYPE_OPTIONAL
         | rules.ARM_OPTIONAL

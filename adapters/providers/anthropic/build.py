@@ -10,7 +10,7 @@ from adapters.providers.dialect import UpstreamRequest
 from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
-from service.domain.generation import FunctionTool, Generation, JsonSchema, NamedChoice, Tool
+from service.domain.generation import FunctionTool, Generation, JsonSchema, NamedChoice, Opaque, Tool
 
 from .messages import write_turns
 from .schema import checked_schema
@@ -40,8 +40,10 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
     if stream:
         body["stream"] = True
     _write_sampling(body, generation, can)
-    if generation.tools and Field.TOOLS in can:
-        body["tools"] = [_tool(tool, index) for index, tool in enumerate(generation.tools)]
+    # Tools that a provider runs are of other dialects: the plan has named them as ignored.
+    tools = [_tool(tool, at) for at, tool in enumerate(generation.tools) if not isinstance(tool, Opaque)]
+    if tools and Field.TOOLS in can:
+        body["tools"] = tools
         choice = _tool_choice(generation, can)
         if choice:
             body["tool_choice"] = choice

@@ -23,7 +23,7 @@ class AnthropicMessages:
 
     name: Final = "anthropic"
     # What is missing has no counterpart: several choices, log probabilities, penalties, a seed, JSON without a
-    # schema, grammars, audio. A custom tool's free text would come back as JSON arguments.
+    # schema, grammars, audio, tools without a schema (the router gives those as functions).
     expressible: Final = frozenset(
         {
             Field.MAX_OUTPUT_TOKENS,
@@ -37,6 +37,7 @@ class AnthropicMessages:
             Field.PARALLEL_TOOL_CALLS,
             Field.IMAGE_INPUT,
             Field.FILE_INPUT,
+            Field.TOOL_MEDIA,
             Field.PROMPT_CACHE_BREAKPOINT,
             Field.USER,
         }

@@ -18,6 +18,7 @@ from service.domain.fields import Field
 from service.domain.generation import (
     File,
     Image,
+    Opaque,
     Part,
     Reasoning,
     Refusal,
@@ -104,6 +105,8 @@ def _block(part: Part, role: Role, path: str, place: int, can: frozenset[Field])
             return {"type": "text", "text": part.text} if part.text.strip() else None
         case Reasoning():
             return _thinking(part)
+        case Opaque() if role in (Role.ASSISTANT, Role.TOOL):
+            return None  # the trace of a tool that another provider ran: named as ignored by the plan
         case _:
             raise _cannot(f"{path}.content[{place}]", part)
 
@@ -145,7 +148,7 @@ def _result(part: ToolResult, path: str, can: frozenset[Field]) -> Block:
         match inner:
             case Text():
                 written = _text(inner, can)
-            case Image() | File():
+            case Image() | File() if Field.TOOL_MEDIA in can:
                 written = _media(inner, at, can)
             case _:
                 raise _cannot(at, inner)

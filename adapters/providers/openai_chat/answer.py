@@ -47,6 +47,17 @@ FINISH: Final = {
 }
 
 
+def start_of(document: dict[str, Any]) -> Start:
+    """What an answer says about itself as a whole."""
+    return Start(
+        document.get("id") or "",
+        document.get("model") or "",
+        int(document.get("created") or 0),
+        document.get("system_fingerprint"),
+        document.get("service_tier"),
+    )
+
+
 class AnswerReader:
     """Reads one answer's documents in order. Not reusable."""
 
@@ -134,17 +145,9 @@ class AnswerReader:
 
     def _start(self, document: dict[str, Any], out: list[Event]) -> None:
         self.started = True
-        self.answer_id = document.get("id") or ""
-        out.append(
-            Start(
-                self.answer_id,
-                document.get("model") or "",
-                int(document.get("created") or 0),
-                document.get("system_fingerprint"),
-                document.get("service_tier"),
-            )
-        )
-        out.extend(self._held)
+        start = start_of(document)
+        self.answer_id = start.id
+        out += (start, *self._held)
         self._held.clear()
 
     def _choice(self, choice: dict[str, Any], position: int, out: list[Event]) -> None:

@@ -22,8 +22,21 @@ class OpenAIChat:
     """Chat Completions (platform.openai.com/docs/api-reference/chat) and its look-alikes."""
 
     name: Final = "openai_chat"
-    # A reasoning summary has no place on OpenAI's chat wire; see expressible_with.
-    expressible: Final = frozenset(Field) - {Field.REASONING_SUMMARY}
+    # A reasoning summary has no place on OpenAI's chat wire; see expressible_with. The others are the
+    # Responses API's own.
+    expressible: Final = frozenset(Field) - {
+        Field.REASONING_SUMMARY,
+        Field.REASONING_CONTEXT,
+        Field.LOCAL_TOOLS,
+        Field.TOOL_DETAILS,
+        Field.PHASE,
+        Field.INCLUDE,
+        Field.MAX_TOOL_CALLS,
+        Field.CONTEXT_MANAGEMENT,
+        Field.FILE_URL,
+        Field.FILE_DETAIL,
+        Field.TOOL_MEDIA,
+    }
 
     @staticmethod
     def expressible_with(quirks: Quirks) -> frozenset[Field]:

@@ -25,7 +25,7 @@ from service.domain.generation import (
     Turn,
 )
 
-from .verbatim import cannot, fragment, opaque
+from .verbatim import cannot, fragment, is_ours, opaque
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
 """Where look-alikes want earlier reasoning back, if they do. They differ: DeepSeek demands
@@ -61,7 +61,9 @@ class MessageWriter:
                 case Role.USER:
                     messages.append(self._message("user", turn, path))
                 case Role.ASSISTANT:
-                    messages.append(self._assistant(turn, path))
+                    message = self._assistant(turn, path)
+                    if message is not None:
+                        messages.append(message)
                 case Role.TOOL:
                     messages.extend(self._results(turn, path))
                 case _:
@@ -73,7 +75,8 @@ class MessageWriter:
         self._name(message, turn.name)
         return message
 
-    def _assistant(self, turn: Turn, path: str) -> dict[str, Any]:
+    def _assistant(self, turn: Turn, path: str) -> dict[str, Any] | None:
+        """The message, or None where all that it held is for another dialect only."""
         said: list[Part] = []
         calls: list[ToolCall] = []
         reasoning: list[Reasoning] = []
@@ -90,8 +93,12 @@ class MessageWriter:
                 case AudioReference():
                     self._demand(Field.AUDIO_HISTORY, f"{path}.audio", "an earlier audio answer")
                     message["audio"] = {"id": part.id}
+                case Opaque() if not is_ours(part):
+                    pass  # the trace of a tool that another provider ran: named as ignored by the plan
                 case _:
                     said.append(part)
+        if turn.parts and not (said or calls or len(message) > 2 or self._reasoning_fields):
+            return None
         message["content"] = self._content(said, path)
         self._name(message, turn.name)
         if reasoning and self._reasoning_fields:
@@ -107,6 +114,8 @@ class MessageWriter:
     def _results(self, turn: Turn, path: str) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
         for part in turn.parts:
+            if isinstance(part, Opaque) and not is_ours(part):
+                continue
             if not isinstance(part, ToolResult):
                 raise cannot(path, "anything but a tool's result in a tool message", self._endpoint)
             content = self._content(part.parts, path) or ""

@@ -15,6 +15,7 @@ from service.domain.generation import (
     FunctionTool,
     Generation,
     Grammar,
+    LocalTool,
     NamedChoice,
     Opaque,
     Tool,
@@ -56,7 +57,9 @@ def _tool(tool: Tool, generation: Generation, endpoint: Endpoint) -> dict[str, A
             function = _function(tool)
             return function if generation.functions_style else {"type": "function", "function": function}
         case CustomTool():
-            return {"type": "custom", "custom": _custom(tool)} if Field.CUSTOM_TOOLS in can else None
+            return {"type": "custom", "custom": _custom(tool, can)} if Field.CUSTOM_TOOLS in can else None
+        case LocalTool():
+            return None  # not of this wire; the router has given it as a function before
         case Opaque():
             return fragment(tool.json) if Field.OPAQUE_TOOLS in can and is_ours(tool) else None
 
@@ -72,13 +75,14 @@ def _function(tool: FunctionTool) -> dict[str, Any]:
     return function
 
 
-def _custom(tool: CustomTool) -> dict[str, Any]:
+def _custom(tool: CustomTool, can: frozenset[Field]) -> dict[str, Any]:
     custom: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         custom["description"] = tool.description
     if isinstance(tool.format, Grammar):
-        grammar = {"definition": tool.format.definition, "syntax": tool.format.syntax}
-        custom["format"] = {"type": "grammar", "grammar": grammar}
+        if Field.CUSTOM_GRAMMAR in can:
+            grammar = {"definition": tool.format.definition, "syntax": tool.format.syntax}
+            custom["format"] = {"type": "grammar", "grammar": grammar}
     elif tool.format is not None:
         custom["format"] = {"type": tool.format}
     return custom

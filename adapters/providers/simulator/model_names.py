@@ -3,6 +3,7 @@
 `sim-` and then any of these, joined by dashes, in any order (a leading `vendor/` is ignored):
 
 - `echo`                      the last user message
+- `obey`                      what the request asks for: tool calls, structured output, limits, stops, reasoning
 - `tokens-256`                that many tokens, as fast as possible
 - `paced-5ms-256`             that many tokens, one every 5 ms
 - `after-200ms`               a wait before the first byte
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 PREFIX = "sim-"
 EXAMPLES = (
     "sim-echo",
+    "sim-obey",
     "sim-tokens-256",
     "sim-paced-5ms-256",
     "sim-reasoning-tokens-16",
@@ -103,6 +105,7 @@ _CALLS = (
 )
 _PLAIN: dict[str, dict[str, Any]] = {
     "echo": {"echo": True},
+    "obey": {"obey": True},
     "reasoning": {"reasoning": _REASONING},
     "tool": {"tool_calls": _CALLS[:1]},
     "tools": {"tool_calls": _CALLS},

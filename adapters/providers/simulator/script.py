@@ -149,12 +149,12 @@ class Usage:
 class Script:
     """One scripted answer. It is given as it stands: `max_tokens` and `stop` of a request do not shorten it.
 
-    Content is one of `text` (a string, or the tokens to stream it in), `tokens` (that many invented ones) or
-    `echo` (the last user message); with none of them and no tool call or refusal, a sentence that says that
-    this is a simulator. `finish_reason` is in OpenAI's words (stop, length, tool_calls, content_filter, any
-    other passes as it is); None follows from the content. `usage` None counts what is sent. `logprobs`: the
-    values given, in turn, when a request asks for them; () behaves like a server that ignores the wish.
-    `choices` None obeys the request's `n`.
+    Content is one of `text` (a string, or the tokens to stream it in), `tokens` (that many invented ones), `echo`
+    (the last user message) or `obey` (what the request asks for, see `obedient`: limits and stops too); with none
+    of them and no tool call or refusal, a sentence that says that this is a simulator. `finish_reason` is in
+    OpenAI's words (stop, length, tool_calls, content_filter, any other passes as it is); None follows from the
+    content. `usage` None counts what is sent. `logprobs`: the values given, in turn, when a request asks for them;
+    () behaves like a server that ignores the wish. `choices` None obeys the request's `n`.
 
     Seconds: `first_byte_delay` before the headers, `pace` between tokens (0: all in large writes), `latency`
     the whole time of a whole answer (None: the first byte's delay and the tokens' pace).
@@ -163,6 +163,7 @@ class Script:
     text: str | tuple[str, ...] | None = None
     tokens: int | None = None
     echo: bool = False
+    obey: bool = False
     reasoning: str | tuple[str, ...] = ""
     reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
     refusal: str = ""
@@ -177,8 +178,8 @@ class Script:
     fault: Fault | None = None
 
     def __post_init__(self) -> None:
-        if (self.text is not None) + (self.tokens is not None) + self.echo > 1:
-            raise ValueError("text, tokens, echo: give one of them")
+        if (self.text is not None) + (self.tokens is not None) + self.echo + self.obey > 1:
+            raise ValueError("text, tokens, echo, obey: give one of them")
         for name in ("tokens", "first_byte_delay", "pace", "latency"):
             value = getattr(self, name)
             if value is not None and value < 0:

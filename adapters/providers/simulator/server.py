@@ -18,7 +18,9 @@ from . import anthropic, model_names, openai_chat
 from .anthropic import AnthropicMessages
 from .control import script_from_json
 from .journal import Call, Entry, Journal
+from .obedient import Obedient
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 from .playback import Performance
 from .script import Reason, Script
 from .wire import Asked, Encoded, Form, Whole, WireFormat
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (OpenAIChat(), AnthropicMessages())
+WIRE_FORMATS: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
 LABEL = "This is a simulator: no model runs here, every answer is scripted."
 
 _BODY_LIMIT = 64 * 1024 * 1024
@@ -62,6 +64,7 @@ class Simulator:
         self._queues: dict[str | None, deque[Script]] = {}
         self._defaults: dict[str | None, Script] = {}
         self._id_prefix = f"sim{secrets.token_hex(4)}"
+        self._obedient = Obedient()
         self._answers = 0
         self._closing = False
         self._busy: set[BaseProtocol] = set()
@@ -207,9 +210,10 @@ class Simulator:
             asked = wire.read(request.path, request.match_info, entry.body)
             entry.model = asked.form.model
             script = self._choose(asked)
-            encoded = (_encode if not script.echo else _encode.__wrapped__)(
-                wire, _spoken(script, asked), asked.form
-            )
+            own = script.echo or script.obey
+            if script.obey:
+                script = self._obedient.script(script, entry.body)
+            encoded = (_encode.__wrapped__ if own else _encode)(wire, _spoken(script, asked), asked.form)
         except ValueError as error:
             entry.status = 400
             body = wire.error(400, Reason.INVALID_REQUEST, f"Simulator: {error}")

@@ -25,6 +25,8 @@ class Form:
     obfuscation: bool = False
     choices: int = 1
     logprobs: int | None = None  # alternatives a token; None: not asked for
+    encrypted_reasoning: bool = False
+    echoed: str = ""  # what the answer repeats of the request, as JSON text
 
 
 @dataclass(frozen=True, slots=True)

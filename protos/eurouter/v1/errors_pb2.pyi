@@ -80,6 +80,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """This process is about to stop; another will answer. UNAVAILABLE, 503."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 28
     """A fault of ours. INTERNAL, 500."""
+    ERROR_REASON_RESPONSE_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """No response of this id among the caller's own. NOT_FOUND, 404."""
+    ERROR_REASON_PREVIOUS_RESPONSE_NOT_FOUND: _ErrorReason.ValueType  # 30
+    """`previous_response_id` names no response of the caller's own, or one before it is gone. NOT_FOUND, 400."""
+    ERROR_REASON_CONVERSATION_TOO_LONG: _ErrorReason.ValueType  # 31
+    """The chain of previous responses is longer or larger than the settings allow. INVALID_ARGUMENT, 400."""
+    ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 32
+    """Not possible with a response in this state, or only with a background one. FAILED_PRECONDITION, 400."""
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 33
+    """The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of google.rpc.ErrorInfo (domain eurouter.dev), without the prefix. Each
@@ -145,4 +155,14 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 27
 """This process is about to stop; another will answer. UNAVAILABLE, 503."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 28
 """A fault of ours. INTERNAL, 500."""
+ERROR_REASON_RESPONSE_NOT_FOUND: ErrorReason.ValueType  # 29
+"""No response of this id among the caller's own. NOT_FOUND, 404."""
+ERROR_REASON_PREVIOUS_RESPONSE_NOT_FOUND: ErrorReason.ValueType  # 30
+"""`previous_response_id` names no response of the caller's own, or one before it is gone. NOT_FOUND, 400."""
+ERROR_REASON_CONVERSATION_TOO_LONG: ErrorReason.ValueType  # 31
+"""The chain of previous responses is longer or larger than the settings allow. INVALID_ARGUMENT, 400."""
+ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 32
+"""Not possible with a response in this state, or only with a background one. FAILED_PRECONDITION, 400."""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 33
+"""The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

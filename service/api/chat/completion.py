@@ -8,7 +8,7 @@ from typing import Final
 from eurouter.v1 import chat_pb2 as pb
 from eurouter.v1 import tools_pb2
 
-from service.api.chat.pieces import FINISH_REASONS, annotation, logprobs, put_extra, reasoning_detail, usage
+from service.api.chat.pieces import FINISH_REASONS, annotation, logprobs, put_extra, put_usage, reasoning_detail
 from service.domain.events import (
     Event,
     Finish,
@@ -67,7 +67,7 @@ def whole(
             choice = message.choices[0]
             choice.message.content = text.text
             choice.finish_reason = FINISH_REASONS[finish.reason]
-            message.usage.CopyFrom(usage(used))
+            put_usage(message.usage, used)
             return message
     return completion(
         fold(events),
@@ -99,7 +99,7 @@ def completion(
         choices=[_choice(choice, functions_style) for choice in folded.choices],
     )
     if folded.usage is not None:
-        message.usage.CopyFrom(usage(folded.usage))
+        put_usage(message.usage, folded.usage)
     if folded.extra:
         put_extra(message, folded.extra.items())
     return message

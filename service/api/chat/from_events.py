@@ -12,13 +12,16 @@ from typing import Final, assert_never
 from eurouter.v1 import chat_pb2 as pb
 from eurouter.v1 import tools_pb2
 
-from service.api.chat.pieces import FINISH_REASONS, annotation, logprobs, put_extra, reasoning_detail, usage
+from service.api.chat.pieces import FINISH_REASONS, annotation, logprobs, put_extra, put_usage, reasoning_detail
 from service.domain.events import (
     AudioDelta,
     Event,
     Extra,
     Finish,
+    MessageStart,
     OpaqueAnnotation,
+    OpaqueItem,
+    OpaqueProgress,
     ReasoningDelta,
     ReasoningSeal,
     RefusalDelta,
@@ -106,7 +109,7 @@ class ChunkWriter:
         if told is not None or self._held:
             chunk = self._new_chunk()
             if told is not None:
-                chunk.usage.CopyFrom(usage(told))
+                put_usage(chunk.usage, told)
         return self._chunks
 
     def _apply(self, event: Event) -> None:  # noqa: C901  one arm per kind of event
@@ -130,7 +133,8 @@ class ChunkWriter:
                 if event.logprobs:
                     choice.logprobs.MergeFrom(logprobs((), event.logprobs))
             case ReasoningSeal():
-                self._seal(event)
+                if event.signature is not None or event.encrypted is not None:
+                    self._seal(event)
             case UrlCitation() | OpaqueAnnotation():
                 self._chunk_of(event.choice, "annotations").delta.annotations.append(annotation(event))
             case AudioDelta():
@@ -141,6 +145,8 @@ class ChunkWriter:
                 self._extra(event)
             case Usage():
                 self._usage = event
+            case MessageStart() | OpaqueItem() | OpaqueProgress():
+                pass  # a chat answer is one message, and has no room for what a provider ran by itself
             case Start():
                 self._begin(event)
             case _:

@@ -5,9 +5,9 @@ No transport and no format of a door stands here.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from eurouter.v1 import chat_pb2 as pb
 
@@ -15,16 +15,18 @@ from service.api.chat.call import ChatCall
 from service.api.chat.completion import whole
 from service.api.chat.from_events import ChunkWriter
 from service.api.chat.to_domain import to_domain
+from service.api.opened import Opened, unwritable
 from service.coalesce import Coalescer
 from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog
-from service.domain.errors import Reason, ServiceError
 from service.domain.events import Event
 from service.domain.ports import CatalogSource
 from service.domain.preferences import Floor
 from service.domain.routing import Decision
 from service.domain.selection import Selection, select
-from service.router import Router, Run
+from service.router import Router
+
+_NO_FLOOR: Final = Floor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class ChatAnswer:
 
 def floor_for(settings: ChatSettings, principal: Principal) -> Floor:
     """The operator's floor and the key's own limits at once."""
-    return settings.floor.narrowed_by(principal.floor)
+    own = principal.floor
+    return settings.floor if own == _NO_FLOOR else settings.floor.narrowed_by(own)
 
 
 def select_for(call: ChatCall, catalog: Catalog, floor: Floor) -> Selection:
@@ -112,7 +115,7 @@ class ChatHandler:
                 functions_style=call.functions_style,
             )
         except ValueError as error:
-            raise _unwritable(answer.decision) from error
+            raise unwritable(answer.decision) from error
         return ChatAnswer(message, answer.decision)
 
     def stream(self, request: pb.CreateChatCompletionRequest, context: CallContext) -> ChatStream:
@@ -135,7 +138,7 @@ class ChatHandler:
                 functions_style=call.functions_style,
             )
 
-        return ChatStream(run, Coalescer(run, self._window), writer, settings.commit_wait)
+        return ChatStream(Opened(run, Coalescer(run, self._window), settings.commit_wait), writer)
 
     def _read(
         self,
@@ -159,23 +162,18 @@ class ChatStream:
     Not safe for concurrent use.
     """
 
-    __slots__ = ("_commit_wait", "_ended", "_first", "_make_writer", "_run", "_source", "_writer")
+    __slots__ = ("_ended", "_make_writer", "_opened", "_writer")
 
-    def __init__(
-        self, run: Run, source: Coalescer, make_writer: Callable[[], ChunkWriter], commit_wait: float
-    ) -> None:
-        self._run = run
-        self._source = source
+    def __init__(self, opened: Opened, make_writer: Callable[[], ChunkWriter]) -> None:
+        self._opened = opened
         self._make_writer = make_writer
-        self._commit_wait = commit_wait
         self._writer: ChunkWriter | None = None
-        self._first: asyncio.Task[Sequence[Event]] | None = None
         self._ended = False
 
     @property
     def decision(self) -> Decision:
         """As far as it is made: final once `next` has given something."""
-        return self._run.decision
+        return self._opened.decision
 
     async def start(self) -> Decision:
         """Waits for the first output, at most `commit_wait`; the decision then.
@@ -183,16 +181,7 @@ class ChatStream:
         Raises:
             ServiceError: every attempt failed before there was any output.
         """
-        # The stream's only task: the first read must go on when the wait for it ends.
-        first = self._first = asyncio.create_task(_read(self._source))
-        try:
-            await asyncio.wait((first,), timeout=self._commit_wait)
-        except asyncio.CancelledError:
-            first.cancel()
-            raise
-        if first.done():
-            first.result()
-        return self._run.decision
+        return await self._opened.start()
 
     async def next(self) -> Sequence[pb.ChatCompletionChunk]:
         """The next chunks; empty only at the clean end.
@@ -201,12 +190,7 @@ class ChatStream:
             ServiceError: the stream failed or was cut.
         """
         while not self._ended:
-            if self._first is None:
-                events = await self._source.next()
-            else:
-                events = await self._first
-                self._first = None
-            chunks = await self._write(events)
+            chunks = await self._write(await self._opened.next())
             if chunks:
                 return chunks
         return ()
@@ -214,14 +198,7 @@ class ChatStream:
     async def aclose(self) -> None:
         """Ends the upstream call now, if it is not over. Idempotent."""
         self._ended = True
-        first, self._first = self._first, None
-        if first is not None:
-            first.cancel()
-            await asyncio.wait((first,))
-            if not first.cancelled():
-                # Its failure was told by `start`, or nobody waits for it any more.
-                first.exception()
-        await self._source.aclose()
+        await self._opened.aclose()
 
     async def _write(self, events: Sequence[Event]) -> Sequence[pb.ChatCompletionChunk]:
         writer = self._writer
@@ -234,18 +211,5 @@ class ChatStream:
             return writer.write(events)
         except ValueError as error:
             self._ended = True
-            await self._source.aclose()
-            raise _unwritable(self._run.decision) from error
-
-
-async def _read(source: Coalescer) -> Sequence[Event]:
-    return await source.next()
-
-
-def _unwritable(decision: Decision) -> ServiceError:
-    # The cause may quote the answer: it goes to nobody.
-    return ServiceError(
-        Reason.PROVIDER_BROKEN_ANSWER,
-        f"{decision.provider_slug}: the answer holds a value that can't be passed on",
-        decision=decision.headers(),
-    )
+            await self._opened.aclose()
+            raise unwritable(self.decision) from error

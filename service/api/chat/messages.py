@@ -9,9 +9,10 @@ import orjson
 from eurouter.v1 import chat_pb2 as pb
 from eurouter.v1 import content_pb2
 
-from service.api.chat.call import Draft
-from service.api.chat.parts import ASSISTANT_PARTS, FOREIGN, TEXT_ONLY, USER_PARTS, read_opaque, read_parts
+from service.api.chat.call import ChatDraft
+from service.api.chat.parts import ASSISTANT_PARTS, TEXT_ONLY, USER_PARTS, read_parts
 from service.api.chat.tools import read_call, read_calls
+from service.api.media import FOREIGN, read_opaque
 from service.api.problems import has_unknown, shown
 from service.domain.fields import Field
 from service.domain.generation import Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult, Turn
@@ -46,13 +47,13 @@ class History:
         self.functions: dict[str, str] = {}
 
 
-def read_messages(draft: Draft, messages: Sequence[pb.ChatMessage]) -> None:
+def read_messages(draft: ChatDraft, messages: Sequence[pb.ChatMessage]) -> None:
     """The field `messages`."""
     history = History()
     draft.values["turns"] = tuple([_turn(draft, history, i, message) for i, message in enumerate(messages)])
 
 
-def _turn(draft: Draft, history: History, index: int, message: pb.ChatMessage) -> Turn:
+def _turn(draft: ChatDraft, history: History, index: int, message: pb.ChatMessage) -> Turn:
     role = message.role
     set_fields = message.ListFields()
     if len(set_fields) == 2 and role in (pb.CHAT_ROLE_USER, pb.CHAT_ROLE_SYSTEM, pb.CHAT_ROLE_DEVELOPER):
@@ -87,20 +88,20 @@ def _owner(role: pb.ChatRole.ValueType) -> str:
     return f"{'an' if name == 'assistant' else 'a'} {name} message"
 
 
-def _content(draft: Draft, at: str, message: pb.ChatMessage, kinds: frozenset[str]) -> tuple[Part, ...]:
+def _content(draft: ChatDraft, at: str, message: pb.ChatMessage, kinds: frozenset[str]) -> tuple[Part, ...]:
     if not message.content:
         draft.problems.add(f"{at}.content", 'must hold text or at least one part ("" is a text)')
     return read_parts(draft, f"{at}.content", message.content, kinds, _owner(message.role))
 
 
-def _name(draft: Draft, at: str, message: pb.ChatMessage) -> str | None:
+def _name(draft: ChatDraft, at: str, message: pb.ChatMessage) -> str | None:
     if not message.HasField("name"):
         return None
     draft.need(Field.AUTHOR_NAME, f"{at}.name")
     return message.name
 
 
-def _tool(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> Turn:
+def _tool(draft: ChatDraft, history: History, at: str, message: pb.ChatMessage) -> Turn:
     call_id = message.tool_call_id
     if not call_id:
         draft.problems.add(f"{at}.tool_call_id", "is needed: the id of the call that this message answers")
@@ -115,7 +116,7 @@ def _tool(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> T
     return Turn(Role.TOOL, (ToolResult(call_id, parts, _name(draft, at, message)),))
 
 
-def _function(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> Turn:
+def _function(draft: ChatDraft, history: History, at: str, message: pb.ChatMessage) -> Turn:
     call_id = history.functions.get(message.name, "")
     if not message.name:
         draft.problems.add(f"{at}.name", "is needed: the name of the function that gave this result")
@@ -129,7 +130,7 @@ def _function(draft: Draft, history: History, at: str, message: pb.ChatMessage) 
     return Turn(Role.TOOL, (ToolResult(call_id, _content(draft, at, message, TEXT_ONLY), message.name),))
 
 
-def _assistant(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> Turn:
+def _assistant(draft: ChatDraft, history: History, at: str, message: pb.ChatMessage) -> Turn:
     parts: list[Part] = _reasoning(draft, at, message)
     parts += read_parts(draft, f"{at}.content", message.content, ASSISTANT_PARTS, "an assistant message")
     if message.HasField("refusal"):
@@ -147,7 +148,7 @@ def _assistant(draft: Draft, history: History, at: str, message: pb.ChatMessage)
     return Turn(Role.ASSISTANT, tuple(parts), _name(draft, at, message), annotations)
 
 
-def _calls(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> list[ToolCall]:
+def _calls(draft: ChatDraft, history: History, at: str, message: pb.ChatMessage) -> list[ToolCall]:
     calls: list[ToolCall] = []
     if message.tool_calls:
         calls = read_calls(draft, f"{at}.tool_calls", message.tool_calls)
@@ -162,7 +163,7 @@ def _calls(draft: Draft, history: History, at: str, message: pb.ChatMessage) -> 
     return calls
 
 
-def _reasoning(draft: Draft, at: str, message: pb.ChatMessage) -> list[Part]:
+def _reasoning(draft: ChatDraft, at: str, message: pb.ChatMessage) -> list[Part]:
     if not message.reasoning_details:
         return [Reasoning(message.reasoning)] if message.HasField("reasoning") else []
     return [
@@ -171,7 +172,7 @@ def _reasoning(draft: Draft, at: str, message: pb.ChatMessage) -> list[Part]:
     ]
 
 
-def _detail(draft: Draft, at: str, detail: content_pb2.ReasoningDetail) -> Reasoning:
+def _detail(draft: ChatDraft, at: str, detail: content_pb2.ReasoningDetail) -> Reasoning:
     signature = detail.signature if detail.HasField("signature") else None
     form = detail.format if detail.HasField("format") else None
     detail_id = detail.id if detail.HasField("id") else None
@@ -200,7 +201,7 @@ def _detail(draft: Draft, at: str, detail: content_pb2.ReasoningDetail) -> Reaso
     return Reasoning(text, summary, signature, data, form, detail_id, details=True)
 
 
-def _annotations(draft: Draft, at: str, annotations: Sequence[content_pb2.Annotation]) -> str:
+def _annotations(draft: ChatDraft, at: str, annotations: Sequence[content_pb2.Annotation]) -> str:
     texts: list[str] = []
     for index, annotation in enumerate(annotations):
         kind = annotation.WhichOneof("annotation")
@@ -209,7 +210,7 @@ def _annotations(draft: Draft, at: str, annotations: Sequence[content_pb2.Annota
             body = {f.name: getattr(cited, f.name) for f in cited.DESCRIPTOR.fields}
             texts.append(orjson.dumps({"type": "url_citation", "url_citation": body}).decode())
         elif kind == "opaque":
-            texts.append(read_opaque(draft.problems, f"{at}[{index}]", annotation.opaque, _ANNOTATIONS).json)
+            texts.append(read_opaque(draft, f"{at}[{index}]", annotation.opaque, _ANNOTATIONS).json)
         else:
             draft.problems.add(f"{at}[{index}]", "is empty: give it a type, such as url_citation")
     return f"[{','.join(texts)}]"

@@ -1,4 +1,4 @@
-"""Request fields that are objects of their own: reasoning, the answer's form, audio, prediction, search, cache.
+"""Request fields that are objects of their own: reasoning, the answer's form, audio, prediction, search.
 
 From protobuf to the domain, checked. What stays an option keeps the shape of the Chat Completions API.
 """
@@ -9,19 +9,12 @@ from typing import Final, assert_never
 
 from eurouter.v1 import chat_pb2 as pb
 
-from service.api.chat.call import Draft
-from service.api.chat.parts import FOREIGN, read_opaque
-from service.api.problems import (
-    NAME_RULE,
-    WORD_RULE,
-    is_name,
-    is_word,
-    json_complaint,
-    read_json,
-    shown,
-)
+from service.api.chat.call import ChatDraft
+from service.api.media import FOREIGN, read_opaque
+from service.api.problems import shown
+from service.api.readers import read_json_schema, word
 from service.domain.fields import Field
-from service.domain.generation import GrammarFormat, Json, JsonSchema, OutputFormat
+from service.domain.generation import GrammarFormat, Json, OutputFormat
 
 _FORMATS: Final = frozenset(
     field.name for field in pb.ResponseFormat.DESCRIPTOR.oneofs_by_name["format"].fields if field.name != "opaque"
@@ -36,14 +29,7 @@ _FORMAT_FIELDS: Final[dict[str, Field]] = {
 _MAX_TEXT: Final = 512
 
 
-def word(draft: Draft, path: str, value: str) -> str:
-    """A value of a set that providers grow: only its form is ours to check."""
-    if not is_word(value):
-        draft.problems.add(path, f"{WORD_RULE}; got {shown(value)}")
-    return value
-
-
-def read_reasoning(draft: Draft, reasoning: pb.Reasoning) -> None:
+def read_reasoning(draft: ChatDraft, reasoning: pb.Reasoning) -> None:
     """The field `reasoning`. Comes before `reasoning_effort`, whose field number is higher."""
     if reasoning.HasField("effort"):
         draft.need(Field.REASONING_EFFORT, "reasoning.effort")
@@ -53,7 +39,7 @@ def read_reasoning(draft: Draft, reasoning: pb.Reasoning) -> None:
         draft.values["reasoning_summary"] = word(draft, "reasoning.summary", reasoning.summary)
 
 
-def read_reasoning_effort(draft: Draft, effort: str) -> None:
+def read_reasoning_effort(draft: ChatDraft, effort: str) -> None:
     """The field `reasoning_effort`."""
     word(draft, "reasoning_effort", effort)
     before = draft.values.setdefault("reasoning_effort", effort)
@@ -62,7 +48,7 @@ def read_reasoning_effort(draft: Draft, effort: str) -> None:
     draft.need(Field.REASONING_EFFORT, "reasoning_effort")
 
 
-def read_response_format(draft: Draft, message: pb.ResponseFormat) -> None:
+def read_response_format(draft: ChatDraft, message: pb.ResponseFormat) -> None:
     """The field `response_format`."""
     kind = message.WhichOneof("format")
     output: OutputFormat | None = None
@@ -70,14 +56,14 @@ def read_response_format(draft: Draft, message: pb.ResponseFormat) -> None:
         case "text" | "json_object" | "python":
             output = kind
         case "json_schema":
-            output = _json_schema(draft, message.json_schema)
+            output = read_json_schema(draft.problems, "response_format.json_schema", message.json_schema)
         case "grammar":
             output = GrammarFormat(message.grammar)
             if not message.grammar:
                 draft.problems.add("response_format.grammar", "must not be empty")
         case "opaque":
             draft.need_dialect("response_format")
-            output = read_opaque(draft.problems, "response_format", message.opaque, _FORMATS)
+            output = read_opaque(draft, "response_format", message.opaque, _FORMATS)
         case None:
             draft.problems.add("response_format", "is empty: give it a type, such as json_schema")
         case _:
@@ -88,22 +74,7 @@ def read_response_format(draft: Draft, message: pb.ResponseFormat) -> None:
     draft.values["output"] = output
 
 
-def _json_schema(draft: Draft, form: pb.JsonSchemaFormat) -> JsonSchema:
-    at = "response_format.json_schema"
-    if not is_name(form.name):
-        draft.problems.add(f"{at}.name", f"{NAME_RULE}; got {shown(form.name)}")
-    schema = form.schema if form.HasField("schema") else None
-    if schema is not None and (complaint := json_complaint(schema, dict, "a JSON Schema object")) is not None:
-        draft.problems.add(f"{at}.schema", complaint)
-    return JsonSchema(
-        name=form.name,
-        schema=schema,
-        description=form.description if form.HasField("description") else None,
-        strict=form.strict if form.HasField("strict") else None,
-    )
-
-
-def read_audio(draft: Draft, audio: pb.ChatAudioParam) -> None:
+def read_audio(draft: ChatDraft, audio: pb.ChatAudioParam) -> None:
     """The field `audio`."""
     draft.need(Field.AUDIO_OUTPUT, "audio")
     if not audio.voice:
@@ -117,7 +88,7 @@ def read_audio(draft: Draft, audio: pb.ChatAudioParam) -> None:
     draft.options[Field.AUDIO_OUTPUT] = {"voice": audio.voice, "format": audio.format}
 
 
-def read_prediction(draft: Draft, prediction: pb.Prediction) -> None:
+def read_prediction(draft: ChatDraft, prediction: pb.Prediction) -> None:
     """The field `prediction`: text only."""
     draft.need(Field.PREDICTION, "prediction")
     if not prediction.content:
@@ -134,7 +105,7 @@ def read_prediction(draft: Draft, prediction: pb.Prediction) -> None:
     draft.options[Field.PREDICTION] = {"type": "content", "content": content}
 
 
-def read_web_search(draft: Draft, search: pb.WebSearchOptions) -> None:
+def read_web_search(draft: ChatDraft, search: pb.WebSearchOptions) -> None:
     """The field `web_search_options`."""
     draft.need(Field.WEB_SEARCH, "web_search_options")
     options: dict[str, Json] = {}
@@ -151,30 +122,7 @@ def read_web_search(draft: Draft, search: pb.WebSearchOptions) -> None:
     draft.options[Field.WEB_SEARCH] = options
 
 
-def read_cache_options(draft: Draft, cache: pb.PromptCacheOptions) -> None:
-    """The field `prompt_cache_options`."""
-    draft.need(Field.PROMPT_CACHE_OPTIONS, "prompt_cache_options")
-    draft.options[Field.PROMPT_CACHE_OPTIONS] = {
-        field.name: word(draft, f"prompt_cache_options.{field.name}", value) for field, value in cache.ListFields()
-    }
-
-
-def read_moderation(draft: Draft, moderation: pb.Moderation) -> None:
-    """The field `moderation`."""
-    draft.need(Field.MODERATION, "moderation")
-    if not moderation.model:
-        draft.problems.add("moderation.model", "is needed: the name of the moderation model")
-    options: dict[str, Json] = {"model": moderation.model}
-    if moderation.HasField("policy"):
-        parsed = read_json(moderation.policy)
-        if isinstance(parsed, tuple) and isinstance(parsed[0], dict | list):
-            options["policy"] = parsed[0]
-        else:
-            draft.problems.add("moderation.policy", "must be a JSON object or list as text")
-    draft.options[Field.MODERATION] = options
-
-
-def read_stream_options(draft: Draft, options: pb.StreamOptions) -> None:
+def read_stream_options(draft: ChatDraft, options: pb.StreamOptions) -> None:
     """The field `stream_options`."""
     if options.include_usage:
         draft.routing["include_usage"] = True

@@ -107,31 +107,26 @@ def reasoning_detail(text: str, kind: str, seal: ReasoningSeal, index: int) -> c
     return detail
 
 
-def usage(event: Usage) -> pb.Usage:
-    """Tokens used; what the provider did not say stays unset, a zero that it said stays a zero."""
-    message = pb.Usage(
-        prompt_tokens=event.input_tokens, completion_tokens=event.output_tokens, total_tokens=event.total_tokens
-    )
+def put_usage(message: pb.Usage, event: Usage) -> None:
+    """Writes the tokens used; what the provider did not say stays unset, a zero that it said stays a zero."""
+    message.prompt_tokens = event.input_tokens
+    message.completion_tokens = event.output_tokens
+    message.total_tokens = event.total_tokens
     if event.extra:
         put_extra(message, event.extra)
-    prompt: dict[str, int] = {}
-    completion: dict[str, int] = {}
+    # Both stay unset until something is written into them.
+    prompt, completion = message.prompt_tokens_details, message.completion_tokens_details
     if event.cached_tokens is not None:
-        prompt["cached_tokens"] = event.cached_tokens
+        prompt.cached_tokens = event.cached_tokens
     if event.cache_write_tokens is not None:
-        prompt["cache_write_tokens"] = event.cache_write_tokens
+        prompt.cache_write_tokens = event.cache_write_tokens
     if event.reasoning_tokens is not None:
-        completion["reasoning_tokens"] = event.reasoning_tokens
+        completion.reasoning_tokens = event.reasoning_tokens
     for name, count in event.details:
         side, _, field = name.partition(".")
         if side == "completion" and field in _COMPLETION_DETAILS:
-            completion[field] = count
+            setattr(completion, field, count)
         elif side == "prompt" and field in _PROMPT_DETAILS:
-            prompt[field] = count
+            setattr(prompt, field, count)
         else:
             message.extra[name] = str(count)
-    if prompt:
-        message.prompt_tokens_details.CopyFrom(pb.PromptTokensDetails(**prompt))
-    if completion:
-        message.completion_tokens_details.CopyFrom(pb.CompletionTokensDetails(**completion))
-    return message

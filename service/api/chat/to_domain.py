@@ -5,14 +5,13 @@ from __future__ import annotations
 from eurouter.v1 import chat_pb2 as pb
 
 from service.api.chat import tools
-from service.api.chat.call import ChatCall, Draft
+from service.api.chat.call import ChatCall, ChatDraft
 from service.api.chat.readers import READERS
 from service.api.problems import Problems
+from service.api.readers import check_selector, check_stream
 from service.domain.fields import Field
 from service.domain.generation import Generation
 from service.domain.routing import Needs
-
-_SELECTORS = frozenset({"model", "models", "rule_id", "rule_name"})
 
 
 def to_domain(
@@ -26,7 +25,7 @@ def to_domain(
     Raises:
         ServiceError: INVALID_REQUEST (FOREIGN_STATE, UNKNOWN_FIELD when that is all) with up to ten violations.
     """
-    draft = Draft(Problems(prefix), hint_fields)
+    draft = ChatDraft(Problems(prefix), hint_fields)
     draft.problems.unknown_fields(request, "")
     for field, value in request.ListFields():
         name = field.name
@@ -43,22 +42,19 @@ def to_domain(
             draft.extra_hints,
             draft.dialects,
             draft.values.get("max_output_tokens"),
+            draft.server_tools,
         ),
         functions_style=old_names,
         **draft.routing,
     )
 
 
-def _check_whole(draft: Draft, streaming: bool) -> None:
+def _check_whole(draft: ChatDraft, streaming: bool) -> None:
     problems, values, seen = draft.problems, draft.values, draft.seen
-    if draft.stream is not None and draft.stream is not streaming:
-        problems.add("stream", f"must be {str(streaming).lower()} or left out for this method")
-    if "stream_options" in seen and not streaming:
-        problems.add("stream_options", "is for streams only: set stream to true or leave it out")
+    check_stream(draft, streaming)
     if "messages" not in seen:
         problems.add("messages", "must hold at least one message")
-    if seen.isdisjoint(_SELECTORS):
-        problems.add("model", "is needed: name a model here or in models, or a rule in rule_id or rule_name")
+    check_selector(draft)
     if "top_logprobs" in seen and not values.get("logprobs"):
         problems.add("top_logprobs", "needs logprobs: set logprobs to true")
     if "audio" in seen or "modalities" in seen:
@@ -68,7 +64,7 @@ def _check_whole(draft: Draft, streaming: bool) -> None:
         tools.check_choice(draft)
 
 
-def _check_audio(draft: Draft) -> None:
+def _check_audio(draft: ChatDraft) -> None:
     modalities = draft.options.get(Field.MODALITIES)
     asked = isinstance(modalities, list) and "audio" in modalities
     given = "audio" in draft.seen
@@ -78,7 +74,7 @@ def _check_audio(draft: Draft) -> None:
         draft.problems.add("modalities", "must contain audio when audio is given")
 
 
-def _check_names(draft: Draft) -> None:
+def _check_names(draft: ChatDraft) -> None:
     """Functions and tools are two forms of one thing: a request speaks one of them."""
     seen = draft.seen
     new = next((name for name in ("tools", "tool_choice") if name in seen), draft.new_names)

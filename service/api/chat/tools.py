@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, assert_never, cast
+from typing import Final, assert_never, cast
 
 from eurouter.v1 import chat_pb2
 from eurouter.v1 import tools_pb2 as pb
 
-from service.api.chat.call import Draft
-from service.api.chat.parts import read_opaque
-from service.api.problems import NAME_RULE, Problems, is_name, json_complaint, read_json, shown
+from service.api.chat.call import ChatDraft
+from service.api.media import read_opaque
+from service.api.problems import Problems, json_complaint, read_json, shown
+from service.api.tool_checks import (
+    MAX_TOOLS,
+    MODES,
+    check_name,
+    must_exist,
+    no_duplicates,
+    read_arguments,
+    read_custom_form,
+    read_function,
+)
 from service.domain.fields import Field
 from service.domain.generation import (
     AllowedChoice,
     CustomTool,
     FunctionTool,
-    Grammar,
     NamedChoice,
+    Opaque,
     Tool,
     ToolCall,
     ToolChoice,
 )
 
-MAX_TOOLS: Final = 128
-
-_SYNTAXES: Final = ("lark", "regex")
-_MODES: Final[dict[int, Literal["none", "auto", "required"]]] = {
-    pb.TOOL_CHOICE_MODE_NONE: "none",
-    pb.TOOL_CHOICE_MODE_AUTO: "auto",
-    pb.TOOL_CHOICE_MODE_REQUIRED: "required",
-}
 _KINDS: Final = frozenset({"function", "custom"})
 _CHOICE_KINDS: Final = frozenset({"function", "custom", "allowed_tools"})
 
 
-def read_tools(draft: Draft, tools: Sequence[pb.Tool]) -> None:
+def read_tools(draft: ChatDraft, tools: Sequence[pb.Tool]) -> None:
     """The field `tools`."""
     if len(tools) > MAX_TOOLS:
         draft.problems.add("tools", f"must be at most {MAX_TOOLS}; got {len(tools)}")
@@ -44,103 +46,59 @@ def read_tools(draft: Draft, tools: Sequence[pb.Tool]) -> None:
     places = [
         f"tools[{i}].{'custom' if isinstance(tool, CustomTool) else 'function'}" for i, tool in enumerate(read)
     ]
-    _no_duplicates(draft.problems, read, places)
+    no_duplicates(draft.problems, read, places)
     draft.values["tools"] = read
 
 
-def read_functions(draft: Draft, functions: Sequence[pb.FunctionDefinition]) -> None:
+def read_functions(draft: ChatDraft, functions: Sequence[pb.FunctionDefinition]) -> None:
     """The field `functions`, the old name of tools."""
     if len(functions) > MAX_TOOLS:
         draft.problems.add("functions", f"must be at most {MAX_TOOLS}; got {len(functions)}")
         return
     places = [f"functions[{index}]" for index in range(len(functions))]
-    read = tuple(_function(draft.problems, at, one) for at, one in zip(places, functions, strict=True))
-    _no_duplicates(draft.problems, read, places)
+    read = tuple(read_function(draft.problems, at, one) for at, one in zip(places, functions, strict=True))
+    no_duplicates(draft.problems, read, places)
     draft.need(Field.TOOLS, "functions")
     draft.values["tools"] = read
 
 
-def _tool(draft: Draft, at: str, tool: pb.Tool) -> Tool:
+def _tool(draft: ChatDraft, at: str, tool: pb.Tool) -> Tool:
     kind = tool.WhichOneof("tool")
     match kind:
         case "function":
             draft.need(Field.TOOLS, "tools")
-            return _function(draft.problems, f"{at}.function", tool.function)
+            return read_function(draft.problems, f"{at}.function", tool.function)
         case "custom":
             draft.need(Field.CUSTOM_TOOLS, at)
+            if tool.custom.format.HasField("grammar"):
+                draft.need(Field.CUSTOM_GRAMMAR, f"{at}.custom.format.grammar")
             return _custom(draft.problems, f"{at}.custom", tool.custom)
         case "opaque":
-            draft.need(Field.OPAQUE_TOOLS, at)
-            draft.need_dialect(at)
+            # Whether it binds depends on the choice among the tools: see check_choice.
+            draft.need_server(at)
         case None:
             draft.problems.add(at, "is empty: give it a type, such as function, and the value for it")
             return FunctionTool("")
         case _:
             assert_never(kind)
-    return read_opaque(draft.problems, at, tool.opaque, _KINDS)
-
-
-def _function(problems: Problems, at: str, function: pb.FunctionDefinition) -> FunctionTool:
-    if not is_name(function.name):
-        problems.add(f"{at}.name", f"{NAME_RULE}; got {shown(function.name)}")
-    parameters = None
-    if function.HasField("parameters"):
-        parameters = function.parameters
-        complaint = json_complaint(parameters, dict, "a JSON Schema object")
-        if complaint is not None:
-            problems.add(f"{at}.parameters", complaint)
-    return FunctionTool(
-        name=function.name,
-        description=function.description if function.HasField("description") else None,
-        parameters=parameters,
-        strict=function.strict if function.HasField("strict") else None,
-    )
+    return read_opaque(draft, at, tool.opaque, _KINDS)
 
 
 def _custom(problems: Problems, at: str, tool: pb.CustomToolDefinition) -> CustomTool:
-    if not is_name(tool.name):
-        problems.add(f"{at}.name", f"{NAME_RULE}; got {shown(tool.name)}")
-    form: Grammar | Literal["text"] | None = None
+    check_name(problems, at, tool.name)
+    form = None
     if tool.HasField("format"):
-        kind = tool.format.WhichOneof("format")
-        match kind:
-            case "text":
-                form = "text"
-            case "grammar":
-                form = _grammar(problems, f"{at}.format.grammar", tool.format.grammar)
-            case None:
-                problems.add(f"{at}.format", "is empty: give it the type text or grammar")
-            case _:
-                assert_never(kind)
+        form = read_custom_form(problems, f"{at}.format", tool.format, f"{at}.format.grammar")
     return CustomTool(tool.name, tool.description if tool.HasField("description") else None, form)
 
 
-def _grammar(problems: Problems, at: str, grammar: pb.GrammarDefinition) -> Grammar:
-    if not grammar.definition:
-        problems.add(f"{at}.definition", "must not be empty")
-    if grammar.syntax not in _SYNTAXES:
-        problems.add(f"{at}.syntax", f"must be lark or regex; got {shown(grammar.syntax)}")
-    return Grammar(grammar.definition, grammar.syntax)
-
-
-def _no_duplicates(problems: Problems, tools: Iterable[Tool], places: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for at, tool in zip(places, tools, strict=True):
-        if isinstance(tool, FunctionTool | CustomTool) and tool.name:
-            if tool.name in seen:
-                problems.add(
-                    f"{at}.name", f"{shown(tool.name)} is declared twice: each tool needs a name of its own"
-                )
-            seen.add(tool.name)
-
-
-def read_tool_choice(draft: Draft, choice: pb.ToolChoice) -> None:
+def read_tool_choice(draft: ChatDraft, choice: pb.ToolChoice) -> None:
     """The field `tool_choice`; whether the tools that it names exist is checked once all fields are read."""
     kind = choice.WhichOneof("choice")
     read: ToolChoice | None = None
     match kind:
         case "mode":
-            read = _MODES.get(choice.mode)
+            read = MODES.get(choice.mode)
             if read is None:
                 draft.problems.add("tool_choice", "must be none, auto, required or an object that names a tool")
         case "function":
@@ -151,7 +109,7 @@ def read_tool_choice(draft: Draft, choice: pb.ToolChoice) -> None:
             read = _allowed(draft, choice.allowed_tools)
         case "opaque":
             draft.need_dialect("tool_choice")
-            read = read_opaque(draft.problems, "tool_choice", choice.opaque, _CHOICE_KINDS)
+            read = read_opaque(draft, "tool_choice", choice.opaque, _CHOICE_KINDS)
         case None:
             draft.problems.add("tool_choice", "is empty: give none, auto, required or an object that names a tool")
         case _:
@@ -162,7 +120,7 @@ def read_tool_choice(draft: Draft, choice: pb.ToolChoice) -> None:
     draft.values["tool_choice"] = read
 
 
-def _allowed(draft: Draft, allowed: pb.AllowedTools) -> AllowedChoice:
+def _allowed(draft: ChatDraft, allowed: pb.AllowedTools) -> AllowedChoice:
     at = "tool_choice.allowed_tools"
     draft.need(Field.TOOL_CHOICE_ALLOWED, at)
     if allowed.mode not in ("auto", "required"):
@@ -173,13 +131,13 @@ def _allowed(draft: Draft, allowed: pb.AllowedTools) -> AllowedChoice:
     return AllowedChoice("required" if allowed.mode == "required" else "auto", allowed.tools)
 
 
-def read_function_call(draft: Draft, choice: chat_pb2.FunctionCallChoice) -> None:
+def read_function_call(draft: ChatDraft, choice: chat_pb2.FunctionCallChoice) -> None:
     """The field `function_call`, the old name of tool_choice."""
     kind = choice.WhichOneof("choice")
     read: ToolChoice | None = None
     match kind:
         case "mode":
-            read = _MODES.get(choice.mode)
+            read = MODES.get(choice.mode)
             if read not in ("none", "auto"):
                 draft.problems.add("function_call", "must be none, auto or an object with a function's name")
         case "name":
@@ -193,8 +151,11 @@ def read_function_call(draft: Draft, choice: chat_pb2.FunctionCallChoice) -> Non
     draft.values["tool_choice"] = read
 
 
-def check_choice(draft: Draft) -> None:
-    """That a choice of tools can be met by the tools that are declared."""
+def check_choice(draft: ChatDraft) -> None:
+    """That a choice of tools can be met by the tools that are declared.
+
+    One that names a tool which providers run, or that only such tools can meet, makes them bind.
+    """
     choice = draft.values.get("tool_choice")
     tools = cast("tuple[Tool, ...]", draft.values.get("tools", ()))
     old = "function_call" in draft.seen
@@ -205,16 +166,21 @@ def check_choice(draft: Draft) -> None:
         draft.problems.add(at, f"needs {field}: declare them or leave {at} out")
     elif isinstance(choice, NamedChoice):
         path = f"{at}.name" if old else f"{at}.{choice.kind}.name"
-        _must_exist(draft.problems, path, choice.kind, choice.name, tools)
+        must_exist(draft.problems, path, choice.kind, choice.name, tools)
     elif isinstance(choice, AllowedChoice):
-        _check_allowed(draft.problems, choice, tools)
+        if _check_allowed(draft.problems, choice, tools):
+            draft.bind_server_tools()
+    elif isinstance(choice, Opaque) or all(isinstance(tool, Opaque) for tool in tools):
+        draft.bind_server_tools()
 
 
-def _check_allowed(problems: Problems, choice: AllowedChoice, tools: Sequence[Tool]) -> None:
+def _check_allowed(problems: Problems, choice: AllowedChoice, tools: Sequence[Tool]) -> bool:
+    """Checks the tools of the choice; whether one of them is of an unnamed kind."""
     parsed = read_json(choice.tools)
     entries = parsed[0] if isinstance(parsed, tuple) else None
     if not isinstance(entries, list):
-        return
+        return False
+    unnamed = False
     path = "tool_choice.allowed_tools.tools"
     if not entries:
         problems.add(path, "must name at least one tool")
@@ -227,18 +193,15 @@ def _check_allowed(problems: Problems, choice: AllowedChoice, tools: Sequence[To
                 f"{path}[{index}]", 'must be an object such as {"type": "function", "function": {"name": ...}}'
             )
         elif kind in _KINDS:
-            _must_exist(
+            must_exist(
                 problems, f"{path}[{index}].{kind}.name", kind, name if isinstance(name, str) else "", tools
             )
+        else:
+            unnamed = True
+    return unnamed
 
 
-def _must_exist(problems: Problems, path: str, kind: str, name: str, tools: Sequence[Tool]) -> None:
-    wanted = CustomTool if kind == "custom" else FunctionTool
-    if not any(isinstance(tool, wanted) and tool.name == name for tool in tools):
-        problems.add(path, f"must name a declared {kind} tool; got {shown(name)}")
-
-
-def read_calls(draft: Draft, at: str, calls: Iterable[pb.ToolCall]) -> list[ToolCall]:
+def read_calls(draft: ChatDraft, at: str, calls: Iterable[pb.ToolCall]) -> list[ToolCall]:
     """The calls of an assistant message."""
     read: list[ToolCall] = []
     seen: set[str] = set()
@@ -261,8 +224,7 @@ def _call(problems: Problems, path: str, call: pb.ToolCall) -> ToolCall | None:
         case "function":
             return read_call(problems, f"{path}.function", call.id, call.function)
         case "custom":
-            if not is_name(call.custom.name):
-                problems.add(f"{path}.custom.name", f"{NAME_RULE}; got {shown(call.custom.name)}")
+            check_name(problems, f"{path}.custom", call.custom.name)
             return ToolCall(call.id, call.custom.name, call.custom.input, "custom")
         case "opaque":
             problems.add(path, f"must be a function or custom call; got {shown(call.opaque.type)}")
@@ -275,11 +237,6 @@ def _call(problems: Problems, path: str, call: pb.ToolCall) -> ToolCall | None:
 
 def read_call(problems: Problems, path: str, call_id: str, call: pb.FunctionCall) -> ToolCall:
     """A function call in history: its arguments must be a JSON object; nothing at all counts as an empty one."""
-    if not is_name(call.name):
-        problems.add(f"{path}.name", f"{NAME_RULE}; got {shown(call.name)}")
-    arguments = call.arguments
-    if not arguments or arguments.isspace():
-        arguments = "{}"
-    elif (complaint := json_complaint(arguments, dict, "a JSON object")) is not None:
-        problems.add(f"{path}.arguments", f"of the call of {shown(call.name)} {complaint}")
+    check_name(problems, path, call.name)
+    arguments = read_arguments(problems, path, call.name, call.arguments)
     return ToolCall(call_id, call.name, arguments)

@@ -1,0 +1,164 @@
+"""Brings a database's schema up to date with Alembic, or says where it is. Blocking: call it in a thread.
+
+SQLAlchemy and Alembic are imported when something is to be done: a start on an up-to-date database needs neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from adapters.database.postgres_errors import POSTGRES_ERRORS, describe_postgres
+from adapters.database.revisions import HEAD, VERSION_TABLE, SchemaState, must_migrate, state_of
+from adapters.database.sqlite_files import connect, create, describe_sqlite, is_there
+from adapters.database.url import PostgresTarget, SqliteTarget, Target
+from service.domain.stored import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_FOLDER: Final = Path(__file__).with_name("migrations")
+_LOCK_KEY: Final = 0x6575_726F_7574_6572
+"""Of the advisory lock: everybody who migrates takes the same one."""
+
+LOCK_SECONDS: Final = 60.0
+"""How long one waits while another process migrates."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A database as `eurouter db status` tells it. `overdue`: expired responses that no sweep deleted yet."""
+
+    revision: str | None
+    overdue: int = 0
+
+    @property
+    def state(self) -> SchemaState:
+        """What the revision means to this code."""
+        return state_of(self.revision)
+
+
+def migrate(target: Target, *, connect_seconds: float = 5.0) -> str | None:
+    """Brings the schema to HEAD; the revision before. Several processes may do so at once: one does the work.
+
+    Raises:
+        StoreError: the database can't be reached or refused.
+        SchemaError: a newer version migrated it.
+    """
+
+    def upgrade(connection: Connection) -> str | None:
+        return _upgrade(connection, target.name)
+
+    if isinstance(target, SqliteTarget):
+        return _on_sqlite(target, upgrade, write=True)
+    return _on_postgres(target, upgrade, connect_seconds, write=True)
+
+
+def status(target: Target, *, connect_seconds: float = 5.0) -> Status:
+    """Where the schema is; makes no file and changes nothing.
+
+    Raises:
+        StoreError: the database can't be reached or refused.
+    """
+    if isinstance(target, SqliteTarget):
+        return _on_sqlite(target, _status, write=False) if is_there(target) else Status(None)
+    return _on_postgres(target, _status, connect_seconds, write=False)
+
+
+def _on_sqlite(target: SqliteTarget, act: Callable[[Connection], _T], *, write: bool) -> _T:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import NullPool
+
+    if write:
+        create(target)
+    try:
+        # SQLAlchemy would open a transaction only before the first change: the lock must come before the look.
+        with closing(connect(target.path, busy_seconds=LOCK_SECONDS)) as raw:
+            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=NullPool)
+            with engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                result = act(connection)
+                connection.commit()
+                return result
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise describe_sqlite(error.orig, target) from None
+        raise
+    except sqlite3.Error as error:
+        raise describe_sqlite(error, target) from None
+
+
+def _on_postgres(
+    target: PostgresTarget, act: Callable[[Connection], _T], connect_seconds: float, *, write: bool
+) -> _T:
+    return asyncio.run(_postgres(target, act, connect_seconds, write=write))
+
+
+async def _postgres(
+    target: PostgresTarget, act: Callable[[Connection], _T], connect_seconds: float, *, write: bool
+) -> _T:
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    async def connection() -> asyncpg.Connection[asyncpg.Record]:
+        return await asyncpg.connect(target.dsn, timeout=connect_seconds)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connection, poolclass=NullPool)
+    try:
+        async with engine.begin() as opened:
+            if write:
+                await opened.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:.0f}s'")
+                await opened.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+            return await opened.run_sync(act)
+    except DBAPIError as error:
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if isinstance(cause, POSTGRES_ERRORS):
+            raise describe_postgres(cause, target) from None
+        raise StoreError(f"{target.name}: {type(error).__name__}") from None
+    except POSTGRES_ERRORS as error:
+        raise describe_postgres(error, target) from None
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, name: str) -> str | None:
+    from alembic import command
+    from alembic.config import Config
+
+    before = _revision(connection)
+    if must_migrate(name, before, auto_migrate=True):
+        config = Config()
+        config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+    return before
+
+
+def _revision(connection: Connection) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _status(connection: Connection) -> Status:
+    from sqlalchemy import REAL, func, literal, select
+
+    from adapters.database.schema import RESPONSES
+
+    revision = _revision(connection)
+    if revision != HEAD:
+        return Status(revision)
+    now = func.now() if connection.dialect.name == "postgresql" else literal(time.time(), REAL())
+    overdue = select(func.count()).where(RESPONSES.c.expires_at <= now)
+    return Status(revision, connection.execute(overdue).scalar_one())

@@ -1,0 +1,105 @@
+"""The store of responses on SQLite. Times are Unix seconds by the database's clock."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from adapters.database.chain import chain_of, may_exist
+from adapters.database.sqlite import SqliteDatabase
+from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
+
+_INSERT: Final = """
+INSERT INTO responses (id, owner, previous_id, status, created_at, expires_at, response, input)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_GET: Final = """
+SELECT id, previous_id, status, response, input FROM responses WHERE id = ? AND owner = ? AND expires_at > ?
+"""
+
+_DELETE: Final = "DELETE FROM responses WHERE id = ? AND owner = ? AND expires_at > ?"
+
+# The recursion carries row ids and sizes, never bodies: SQLite knows a body's size without reading it. One link
+# beyond a limit is found, so that the caller learns of it; its bodies are not read.
+CHAIN: Final = """
+WITH RECURSIVE link (depth, bytes, row, previous_id) AS (
+  SELECT 1, length(response) + length(input), rowid, previous_id
+  FROM responses WHERE id = :id AND owner = :owner AND expires_at > :now
+  UNION ALL
+  SELECT depth + 1, bytes + length(r.response) + length(r.input), r.rowid, r.previous_id
+  FROM link CROSS JOIN responses AS r ON r.id = link.previous_id
+  WHERE r.owner = :owner AND r.expires_at > :now AND depth <= :max_depth AND bytes <= :max_bytes
+)
+SELECT depth, bytes, r.id, r.previous_id, r.status,
+  CASE WHEN depth <= :max_depth AND bytes <= :max_bytes THEN r.response END,
+  CASE WHEN depth <= :max_depth AND bytes <= :max_bytes THEN r.input END
+FROM link CROSS JOIN responses AS r ON r.rowid = link.row ORDER BY depth
+"""
+
+SWEEP: Final = """
+DELETE FROM responses WHERE rowid IN
+  (SELECT rowid FROM responses WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+"""
+
+
+class SqliteResponses:
+    """A ResponseStore on a SQLite file."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def insert(self, new: NewResponse) -> None:
+        """One row, durable when this returns."""
+        clock = self._database.clock
+
+        def work(connection: sqlite3.Connection) -> None:
+            now = clock()
+            row = (
+                *(new.id, new.owner, new.previous_id, new.status),
+                *(now, now + new.retention, new.response, new.input),
+            )
+            try:
+                connection.execute(_INSERT, row)
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                    raise
+                raise ValueError(f"there is a response {new.id} already") from None
+
+        await self._database.write(work)
+
+    async def get(self, owner: str, response_id: str) -> StoredResponse | None:
+        """One response by its primary key."""
+        if not may_exist(response_id):
+            return None
+        values = (response_id, owner, self._database.clock())
+        row = await self._database.read(lambda connection: connection.execute(_GET, values).fetchone())
+        return StoredResponse(*row) if row else None
+
+    async def chain(self, owner: str, response_id: str, *, max_depth: int, max_bytes: int) -> Chain:
+        """One recursive statement."""
+        if not may_exist(response_id):
+            return Chain((), ChainEnd.GONE)
+        values = {
+            "id": response_id,
+            "owner": owner,
+            "now": self._database.clock(),
+            "max_depth": max_depth,
+            "max_bytes": max_bytes,
+        }
+        rows = await self._database.read(lambda connection: connection.execute(CHAIN, values).fetchall())
+        return chain_of(rows, max_depth=max_depth, max_bytes=max_bytes)
+
+    async def delete(self, owner: str, response_id: str) -> bool:
+        """One row, durably."""
+        if not may_exist(response_id):
+            return False
+        values = (response_id, owner, self._database.clock())
+        return await self._database.write(lambda connection: connection.execute(_DELETE, values).rowcount == 1)
+
+    async def sweep(self, limit: int) -> int:
+        """The oldest ones by the index; what a power failure brings back is swept again."""
+        values = (self._database.clock(), limit)
+        return await self._database.write(
+            lambda connection: connection.execute(SWEEP, values).rowcount, durable=False
+        )

@@ -1,0 +1,61 @@
+"""Expired responses deleted, a few at a time, for as long as the process runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import random
+from typing import Final
+
+from adapters.database.open import Database
+from service.domain.stored import ResponseStore, StoreError
+
+READY: Final = "database_ready"
+UNUSABLE: Final = "database_failed"
+SWEPT: Final = "responses_swept"
+
+_AGAIN_SECONDS: Final = 5.0
+
+Report = Callable[[str, Mapping[str, object]], None]
+"""Called with one of the names above and its values; must not block."""
+
+
+async def run_sweep(
+    database: Database,
+    every: float,
+    batch: int = 200,
+    *,
+    pause: float = 0.1,
+    report: Report = lambda _event, _values: None,
+) -> None:
+    """Makes the database ready, then sweeps every so many seconds until cancelled; `pause` between batches.
+
+    A failure is reported once, not again until it has worked in between.
+    """
+    worked: bool | None = None
+    while True:
+        wait = every
+        try:
+            await database.prepare()
+            if not worked:
+                worked = True
+                report(READY, {"database": database.name})
+            if swept := await _sweep(database.responses, batch, pause):
+                report(SWEPT, {"responses": swept})
+        except StoreError as error:
+            wait = min(every, _AGAIN_SECONDS)
+            if worked is not False:
+                worked = False
+                report(UNUSABLE, {"error": str(error)})
+        # Replicas that started together must not sweep together.
+        await asyncio.sleep(wait * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
+
+
+async def _sweep(store: ResponseStore, batch: int, pause: float) -> int:
+    total = 0
+    while True:
+        swept = await store.sweep(batch)
+        total += swept
+        if swept < batch:
+            return total
+        await asyncio.sleep(pause)

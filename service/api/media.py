@@ -1,0 +1,104 @@
+"""Checks of what content holds beside text: images, audio, documents, cache marks, values of unnamed kinds."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from eurouter.v1 import content_pb2 as pb
+
+from service.api.draft import Draft
+from service.api.problems import Problems, in_base64, is_word, read_json, shown
+from service.domain.fields import Field
+from service.domain.generation import Audio, Image, Opaque
+
+FOREIGN: Final = "is stored at a provider, which knows this service's account and not yours"
+
+_AUDIO_FORMATS: Final = ("wav", "mp3", "flac", "m4a", "ogg", "pcm16", "pcm24")
+_IMAGE_HEAD: Final = re.compile(r"data:image/(jpeg|png|gif|webp);base64,", re.IGNORECASE)
+_DATA_HEAD: Final = re.compile(
+    r"data:[a-z0-9.+-]+/[a-z0-9.+-]+(;[a-z0-9.+-]+=[a-z0-9.+-]+)*;base64,", re.IGNORECASE
+)
+_HEAD_LENGTH: Final = 256
+_WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+_MAX_ADDRESS: Final = 8192
+
+
+def read_opaque(draft: Draft, at: str, opaque: pb.Opaque, known: frozenset[str]) -> Opaque:
+    """A value of a kind that nobody named. `known` kinds must not hide in it: they would escape their checks."""
+    parsed = read_json(opaque.json)
+    value = parsed[0] if isinstance(parsed, tuple) else None
+    if not isinstance(value, dict):
+        draft.problems.add(at, "must be a JSON object as text")
+    elif not opaque.type or value.get("type") != opaque.type:
+        draft.problems.add(at, "must have a `type` that says what it is")
+    elif opaque.type in known:
+        draft.problems.add(at, f"{opaque.type} is a kind of its own: use the field of that name")
+    return Opaque(draft.dialect, opaque.type, opaque.json)
+
+
+def read_breakpoint(draft: Draft, at: str, mark: pb.PromptCacheBreakpoint) -> None:
+    """A cache mark at `at`."""
+    if mark.HasField("mode") and mark.mode != "explicit":
+        draft.problems.add(f"{at}.mode", f"must be explicit; got {shown(mark.mode)}")
+    draft.need(Field.PROMPT_CACHE_BREAKPOINT, at)
+
+
+def read_image(draft: Draft, at: str, url: str, url_name: str, detail: str | None, *, cached: bool) -> Image:
+    """An image whose address stands at `at` under `url_name`."""
+    complaint = _image_complaint(url)
+    if complaint is not None:
+        draft.problems.add(f"{at}.{url_name}", complaint)
+    if detail is not None:
+        draft.need(Field.IMAGE_DETAIL, f"{at}.detail")
+        if not is_word(detail):
+            draft.problems.add(f"{at}.detail", f"must be auto, low or high; got {shown(detail)}")
+    return Image(url, detail, cached)
+
+
+def _image_complaint(url: str) -> str | None:
+    if url[:5].lower() == "data:":
+        head = _IMAGE_HEAD.match(url)
+        if head is None:
+            start = url[:_HEAD_LENGTH].partition(",")[0]
+            return (
+                f"must start with data:image/ and one of jpeg, png, gif, webp, then ;base64, ; got {shown(start)}"
+            )
+        return None if in_base64(url[head.end() :]) else "must hold the image's bytes in base64, padded"
+    if len(url) > _MAX_ADDRESS:
+        return f"must be at most {_MAX_ADDRESS} characters long, unless it is a data URI"
+    if _WEB_ADDRESS.fullmatch(url) is None:
+        return "must be an http or https address, or a data URI with a jpeg, png, gif or webp image"
+    return None
+
+
+def read_audio(draft: Draft, at: str, audio: pb.InputAudio, *, cached: bool = False) -> Audio:
+    """Inline audio."""
+    if audio.format not in _AUDIO_FORMATS:
+        draft.problems.add(
+            f"{at}.format", f"must be one of {', '.join(_AUDIO_FORMATS)}; got {shown(audio.format)}"
+        )
+    if not in_base64(audio.data):
+        draft.problems.add(f"{at}.data", "must be the audio's bytes in base64, padded")
+    draft.need(Field.AUDIO_INPUT, at)
+    return Audio(audio.data, audio.format, cached)
+
+
+def check_file_data(problems: Problems, at: str, data: str) -> None:
+    """That `data` holds a document's bytes."""
+    if not _is_file_data(data):
+        problems.add(at, "must be the bytes in base64, padded, alone or as a data URI")
+
+
+def _is_file_data(data: str) -> bool:
+    if data[:5].lower() != "data:":
+        return in_base64(data)
+    head = _DATA_HEAD.match(data[:_HEAD_LENGTH])
+    return head is not None and in_base64(data[head.end() :])
+
+
+def address_complaint(url: str) -> str | None:
+    """What is wrong with a web address; None if nothing is."""
+    if len(url) > _MAX_ADDRESS:
+        return f"must be at most {_MAX_ADDRESS} characters long"
+    return None if _WEB_ADDRESS.fullmatch(url) is not None else "must be an http or https address"

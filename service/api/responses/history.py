@@ -1,0 +1,130 @@
+"""What a request continues or refers to, read from the store: the chain before it and single items.
+
+Knows no provider and builds no turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from eurouter.v1 import response_items_pb2 as items_pb
+from eurouter.v1 import response_object_pb2, responses_pb2
+
+from service.api.responses.ids import id_of, is_response_id, response_of_item
+from service.domain.errors import Reason, ServiceError, Violation, invalid
+from service.domain.stored import Chain, ChainEnd, ResponseStore, StoredResponse, StoreError
+
+_FIELD: Final = "previous_response_id"
+_CONTINUABLE: Final = frozenset({"completed", "incomplete"})
+_MAX_REFERENCED: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLimits:
+    """How long a conversation may be: responses before this one, and their bytes in the store."""
+
+    depth: int = 200
+    size: int = 32 * 1024 * 1024
+
+
+def unavailable(error: StoreError) -> ServiceError:
+    """What a caller is told of a database that failed."""
+    return ServiceError(
+        Reason.STORE_UNAVAILABLE,
+        f"responses can't be stored or read now: {error}; a request with store false and without "
+        "previous_response_id needs no storage",
+    )
+
+
+def response_of(row: StoredResponse) -> responses_pb2.StoredResponseBody:
+    """The stored body of a response."""
+    return responses_pb2.StoredResponseBody.FromString(row.response)
+
+
+def input_of(row: StoredResponse) -> list[items_pb.ResponseItem]:
+    """The input items of a stored response."""
+    return list(responses_pb2.StoredResponseInput.FromString(row.input).items)
+
+
+def items_of(row: StoredResponse) -> list[items_pb.ResponseItem]:
+    """A stored response's own input and output."""
+    return [*input_of(row), *response_of(row).response.output]
+
+
+async def earlier_items(
+    store: ResponseStore, owner: str, previous_id: str, limits: ChainLimits
+) -> list[items_pb.ResponseItem]:
+    """The items of `previous_id` and of everything before it, oldest first.
+
+    Raises:
+        ServiceError: PREVIOUS_RESPONSE_NOT_FOUND, WRONG_STATE, CONVERSATION_TOO_LONG, STORE_UNAVAILABLE.
+    """
+    if not is_response_id(previous_id):
+        raise _not_found("is not the id of a response of ours: it is resp_ and 36 hexadecimal digits")
+    try:
+        chain = await store.chain(owner, previous_id, max_depth=limits.depth, max_bytes=limits.size)
+    except StoreError as error:
+        raise unavailable(error) from error
+    _judge(chain, limits)
+    return [item for row in reversed(chain.links) for item in items_of(row)]
+
+
+def _judge(chain: Chain, limits: ChainLimits) -> None:
+    if not chain.links:
+        raise _not_found("no such response: it was never stored, is deleted or expired, or is another owner's")
+    status = chain.links[0].status
+    if status not in _CONTINUABLE:
+        running = status in ("queued", "in_progress")
+        why = f"is still {status}: wait until it ends" if running else f"is {status} and can't be continued"
+        raise _problem(Reason.WRONG_STATE, why)
+    match chain.end:
+        case ChainEnd.COMPLETE:
+            return
+        case ChainEnd.GONE:
+            raise _not_found(f"the conversation is not whole: what came before {chain.links[-1].id} is gone")
+        case ChainEnd.TOO_DEEP:
+            more = f"has more than {limits.depth} responses before it: start anew with a summary"
+        case ChainEnd.TOO_LARGE:
+            more = f"holds more than {limits.size} bytes: start anew with a summary"
+    raise _problem(Reason.CONVERSATION_TOO_LONG, more)
+
+
+async def referenced_items(
+    store: ResponseStore, owner: str, references: Mapping[str, str], known: Mapping[str, items_pb.ResponseItem]
+) -> dict[str, items_pb.ResponseItem]:
+    """Items by id, for references (JSON path -> id) that `known` items don't answer; unknown ones are left out.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for references into too many responses, STORE_UNAVAILABLE.
+    """
+    wanted = {name: response_of_item(name) for name in references.values() if name not in known}
+    responses = {response for response in wanted.values() if response is not None}
+    if len(responses) > _MAX_REFERENCED:
+        path = next(iter(references))
+        raise invalid(
+            path, f"items of at most {_MAX_REFERENCED} earlier responses may be referred to in one request"
+        )
+    found = dict(known)
+    for response_id in sorted(responses):
+        try:
+            row = await store.get(owner, response_id)
+        except StoreError as error:
+            raise unavailable(error) from error
+        if row is not None:
+            found.update({id_of(item): item for item in items_of(row)})
+    return found
+
+
+def status_name(status: response_object_pb2.ResponseStatus.ValueType) -> str:
+    """A status as the API spells it."""
+    return response_object_pb2.ResponseStatus.Name(status).removeprefix("RESPONSE_STATUS_").lower()
+
+
+def _not_found(why: str) -> ServiceError:
+    return _problem(Reason.PREVIOUS_RESPONSE_NOT_FOUND, why)
+
+
+def _problem(reason: Reason, why: str) -> ServiceError:
+    return ServiceError(reason, f"{_FIELD}: {why}", violations=(Violation(_FIELD, why),))

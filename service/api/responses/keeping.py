@@ -1,0 +1,114 @@
+"""Whether a response is kept, for how long, and the one write that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from eurouter.v1 import response_items_pb2 as items_pb
+from eurouter.v1 import response_object_pb2, responses_pb2
+
+from service.api.responses.call import ResponsesCall
+from service.api.responses.history import status_name, unavailable
+from service.domain.errors import Violation, invalid
+from service.domain.preferences import Policy
+from service.domain.stored import NewResponse, ResponseStore, StoreError
+
+_DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """`store`: whether a response is kept; `retention`: for how many seconds."""
+
+    store: bool
+    retention: float
+
+
+def keeping_for(call: ResponsesCall, policy: Policy, retention: float) -> Keeping:
+    """What the request, the operator's policy and its own max_retention_days make of `store`.
+
+    The days bind this service as they bind providers: a response is deleted here after them at the latest, and
+    with 0 nothing is written. `retention` is what settings give a response, in seconds.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for what needs storage where nothing may be stored.
+    """
+    days = _days(policy)
+    if days == 0:
+        _refuse_storage(call, policy)
+        return Keeping(store=False, retention=0.0)
+    if days is not None:
+        retention = min(retention, days * _DAY)
+    return Keeping(store=call.store is not False, retention=retention)
+
+
+def _days(policy: Policy) -> int | None:
+    stated = (policy.preferences.max_retention_days, policy.floor.max_retention_days)
+    days = [each for each in stated if each is not None]
+    return min(days) if days else None
+
+
+def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:
+    asked = {
+        "store": call.store is True,
+        "background": call.background,
+        "previous_response_id": call.previous_response_id is not None,
+    }
+    by_caller = policy.preferences.max_retention_days == 0
+    zero = "provider.max_retention_days" if by_caller else "the operator's max_retention_days"
+    fields = [name for name, is_set in asked.items() if is_set]
+    if not fields:
+        return
+    more: Sequence[Violation] = [Violation(name, _beside(name, zero)) for name in fields[1:]]
+    if by_caller:
+        more = [*more, Violation(zero, f"is 0, which keeps nothing, beside {', '.join(fields)}")]
+    raise invalid(fields[0], _beside(fields[0], zero), *more)
+
+
+def _beside(name: str, zero: str) -> str:
+    verb = {"store": "true", "background": "true"}.get(name, "")
+    return f"{verb + ' ' if verb else ''}needs storage, and {zero} is 0: nothing is kept; leave one of them out"
+
+
+class Keeper:
+    """Stores one response, if it is to be kept."""
+
+    def __init__(
+        self,
+        store: ResponseStore,
+        owner: str,
+        call: ResponsesCall,
+        items: Sequence[items_pb.ResponseItem],
+        keeping: Keeping,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._call = call
+        self._items = items
+        self._keeping = keeping
+
+    async def keep(self, response: response_object_pb2.Response) -> None:
+        """Returns when the response can be read by its id; at once when it is not to be kept.
+
+        Raises:
+            ServiceError: STORE_UNAVAILABLE.
+        """
+        if not self._keeping.store:
+            return
+        body = responses_pb2.StoredResponseBody(response=response, include=sorted(self._call.include))
+        own_input = responses_pb2.StoredResponseInput(items=self._items)
+        new = NewResponse(
+            id=response.id,
+            owner=self._owner,
+            previous_id=self._call.previous_response_id,
+            status=status_name(response.status),
+            response=body.SerializeToString(),
+            input=own_input.SerializeToString(),
+            retention=self._keeping.retention,
+        )
+        try:
+            await self._store.insert(new)
+        except StoreError as error:
+            raise unavailable(error) from error

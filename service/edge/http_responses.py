@@ -1,0 +1,156 @@
+"""The Responses routes: JSON in, JSON or server-sent events out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from eurouter.v1 import response_events_pb2
+from eurouter.v1 import responses_pb2 as pb
+from google.protobuf.message import Message
+
+from service import wire
+from service.api.responses.handler import ResponsesHandler
+from service.api.responses.stored import StoredResponses
+from service.api.responses.stream import ResponseStream
+from service.domain.errors import ServiceError, invalid
+from service.edge import http_bodies
+from service.edge.calls import REQUEST_ID
+from service.edge.heartbeats import Heartbeats
+from service.edge.http_calls import HttpCall
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+_TRUE: Final = frozenset({"true", "1"})
+_FALSE: Final = frozenset({"", "false", "0"})
+
+
+class HttpResponses:
+    """The routes over the same handlers as the gRPC service."""
+
+    def __init__(
+        self,
+        responses: ResponsesHandler,
+        stored: StoredResponses,
+        heartbeats: Heartbeats,
+        hint_fields: Callable[[], frozenset[str]],
+    ) -> None:
+        self._responses = responses
+        self._stored = stored
+        self._heartbeats = heartbeats
+        self._hint_fields = hint_fields
+
+    async def create(self, http: HttpCall) -> web.StreamResponse:
+        """POST /responses, streamed when its `stream` is true."""
+        ignored: list[str] = []
+        request = http_bodies.parse(pb.CreateResponseRequest, await http.read(), self._hint_fields(), ignored)
+        if request.stream:
+            return await self._stream(http, request, ignored)
+        answer = await self._responses.create(request, http.call)
+        return web.Response(
+            body=wire.render_bytes(answer.response),
+            content_type="application/json",
+            headers=http_bodies.headers(http, answer.decision, ignored),
+        )
+
+    async def get(self, http: HttpCall) -> web.StreamResponse:
+        """GET /responses/{id}; with `stream=true` the events of a background response."""
+        include = _list(http, "include")
+        if _flag(http, "stream"):
+            asked = pb.FollowResponseRequest(response_id=_id(http), include=include)
+            starting_after = http.request.query.get("starting_after")
+            if starting_after is not None:
+                asked.starting_after = _number("starting_after", starting_after)
+            await self._stored.follow(asked, http.call)
+        if "starting_after" in http.request.query:
+            raise invalid("starting_after", "is for streams only: add stream=true or leave it out")
+        asked_whole = pb.GetResponseRequest(response_id=_id(http), include=include)
+        return _json(http, await self._stored.get(asked_whole, http.call))
+
+    async def delete(self, http: HttpCall) -> web.StreamResponse:
+        """DELETE /responses/{id}."""
+        asked = pb.DeleteResponseRequest(response_id=_id(http))
+        return _json(http, await self._stored.delete(asked, http.call))
+
+    async def cancel(self, http: HttpCall) -> web.StreamResponse:
+        """POST /responses/{id}/cancel."""
+        return _json(http, await self._stored.cancel(pb.CancelResponseRequest(response_id=_id(http)), http.call))
+
+    async def input_items(self, http: HttpCall) -> web.StreamResponse:
+        """GET /responses/{id}/input_items."""
+        query = http.request.query
+        asked = pb.ListInputItemsRequest(response_id=_id(http), include=_list(http, "include"))
+        if "limit" in query:
+            asked.limit = _number("limit", query["limit"])
+        for name in ("order", "after", "before"):
+            if name in query:
+                setattr(asked, name, _text(name, query[name]))
+        return _json(http, await self._stored.input_items(asked, http.call))
+
+    async def _stream(
+        self, http: HttpCall, request: pb.CreateResponseRequest, ignored: list[str]
+    ) -> web.StreamResponse:
+        events = await self._responses.stream(request, http.call)
+        try:
+            decision = await events.start()
+            shown = http_bodies.headers(http, decision, ignored)
+            async with http_bodies.event_stream(http, self._heartbeats, shown) as response:
+                http.tell = lambda failure: _told(events, failure)
+                while batch := await events.next():
+                    await response.write(b"".join(map(_event, batch)))
+                    self._heartbeats.wrote(response)
+            await response.write_eof(http_bodies.late(decision, events.decision) + http_bodies.DONE)
+            return response
+        finally:
+            await events.aclose()
+
+
+def _event(event: response_events_pb2.ResponseStreamEvent) -> bytes:
+    arm = event.WhichOneof("event")
+    if arm is None:
+        raise ValueError("an event of no kind")
+    return b"event: %b\ndata: %b\n\n" % (wire.event_type(arm).encode(), wire.render_bytes(event))
+
+
+def _told(events: ResponseStream, failure: ServiceError) -> bytes:
+    """What ends a stream whose response failed: the events say so already, or an error event does."""
+    event = events.error(failure)
+    return (b"" if event is None else _event(event)) + http_bodies.DONE
+
+
+def _json(http: HttpCall, message: Message) -> web.Response:
+    headers = {REQUEST_ID: http.call.request_id}
+    return web.Response(body=wire.render_bytes(message), content_type="application/json", headers=headers)
+
+
+def _id(http: HttpCall) -> str:
+    return _text("response_id", http.request.match_info["id"])
+
+
+def _text(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(name, "must be UTF-8, percent-encoded") from None
+    return text
+
+
+def _number(name: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise invalid(name, f"must be a whole number; got {text[:20]!r}")
+    return int(text)
+
+
+def _flag(http: HttpCall, name: str) -> bool:
+    given = http.request.query.get(name, "").lower()
+    if given not in _TRUE | _FALSE:
+        raise invalid(name, f"must be true or false; got {given[:20]!r}")
+    return given in _TRUE
+
+
+def _list(http: HttpCall, name: str) -> list[str]:
+    """A parameter that is repeated, under its name or, as OpenAI's clients send it, with [] after it."""
+    query = http.request.query
+    given = [*query.getall(name, ()), *query.getall(f"{name}[]", ())]
+    return [_text(name, each) for each in given]

@@ -1,0 +1,164 @@
+"""Migrations on both databases, and the commands that run them."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from sqlalchemy import Connection
+
+from adapters.database import migrate as migrations
+from adapters.database.open import DatabaseOptions, open_database
+from adapters.database.revisions import HEAD, REVISIONS, SchemaError, SchemaState
+from adapters.database.url import SqliteTarget, parse_url
+from service import cli
+from service.domain.stored import NewResponse
+from tests.support import postgres
+
+Capture = pytest.CaptureFixture[str]
+NEW = NewResponse("resp_1", "a", None, "completed", b"r", b"i", 3600.0)
+
+
+def execute(url: str, statement: str) -> None:
+    """One statement past our code."""
+    target = parse_url(url)
+    if isinstance(target, SqliteTarget):
+        with closing(sqlite3.connect(target.path)) as raw, raw:
+            raw.execute(statement)
+    else:
+        postgres.run(postgres.statement(url, statement))
+
+
+def look(url: str) -> list[object]:
+    """What alembic would change to make the database what `schema` says; and the tables that are there."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import inspect
+
+    from adapters.database.revisions import VERSION_TABLE
+    from adapters.database.schema import METADATA
+
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        )
+        return [*compare_metadata(context, METADATA), *sorted(inspect(connection).get_table_names())]
+
+    target = parse_url(url)
+    if isinstance(target, SqliteTarget):
+        return migrations._on_sqlite(target, compare, write=False)
+    return migrations._on_postgres(target, compare, 5.0, write=False)
+
+
+def test_every_revision_of_the_scripts_is_known_in_order() -> None:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(migrations._FOLDER))
+    assert scripts.get_heads() == [HEAD]
+    assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == REVISIONS
+
+
+def test_an_empty_database_becomes_what_the_schema_says(database_url: str) -> None:
+    assert migrations.status(parse_url(database_url)).state is SchemaState.EMPTY
+    assert migrations.migrate(parse_url(database_url)) is None
+    assert look(database_url) == ["eurouter_version", "responses"]
+    assert migrations.status(parse_url(database_url)) == migrations.Status(HEAD, 0)
+
+
+async def test_an_up_to_date_database_keeps_what_it_holds(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.responses.insert(NEW)
+    await database.aclose()
+    assert await asyncio.to_thread(migrations.migrate, parse_url(database_url)) == HEAD
+    again = open_database(database_url)
+    await again.prepare()
+    assert await again.responses.get("a", "resp_1") is not None
+    await again.aclose()
+
+
+async def test_many_that_migrate_at_once_all_succeed_and_one_does_the_work(database_url: str) -> None:
+    target = parse_url(database_url)
+    befores = await asyncio.gather(*(asyncio.to_thread(migrations.migrate, target) for _ in range(5)))
+    assert sorted(str(before) for before in befores) == [HEAD] * 4 + ["None"]
+
+
+async def test_services_that_start_together_on_an_empty_database_all_work(database_url: str) -> None:
+    databases = [open_database(database_url) for _ in range(4)]
+    await asyncio.gather(*(database.prepare() for database in databases))
+    await databases[0].responses.insert(NEW)
+    assert all([await database.responses.get("a", "resp_1") for database in databases])
+    for database in databases:
+        await database.aclose()
+
+
+async def test_a_newer_schema_is_refused_and_left_as_it_is(database_url: str) -> None:
+    await asyncio.to_thread(migrations.migrate, parse_url(database_url))
+    execute(database_url, "UPDATE eurouter_version SET version_num = '9999'")
+    database = open_database(database_url)
+    for _ in range(2):
+        with pytest.raises(SchemaError, match=f"revision 9999, which this version does not know .*{HEAD}"):
+            await database.responses.insert(NEW)
+    await database.aclose()
+    with pytest.raises(SchemaError, match="9999"):
+        await asyncio.to_thread(migrations.migrate, parse_url(database_url))
+    found = await asyncio.to_thread(migrations.status, parse_url(database_url))
+    assert (found.revision, found.state) == ("9999", SchemaState.NEWER)
+
+
+async def test_without_auto_migrate_the_command_is_named_and_then_it_works(database_url: str) -> None:
+    database = open_database(database_url, DatabaseOptions(auto_migrate=False))
+    with pytest.raises(SchemaError, match="has no schema yet: run `eurouter db migrate`"):
+        await database.responses.insert(NEW)
+    await asyncio.to_thread(migrations.migrate, parse_url(database_url))
+    await asyncio.sleep(1.1)
+    await database.responses.insert(NEW)
+    await database.aclose()
+
+
+async def test_a_foreign_table_of_the_same_name_is_not_touched(database_url: str) -> None:
+    target = parse_url(database_url)
+    if isinstance(target, SqliteTarget):
+        target.path.parent.mkdir()
+    execute(database_url, "CREATE TABLE responses (poem TEXT)")
+    database = open_database(database_url)
+    with pytest.raises(Exception, match="already exists") as caught:
+        await database.prepare()
+    assert postgres.PASSWORD not in str(caught.value)
+    await database.aclose()
+    execute(database_url, "INSERT INTO responses (poem) VALUES ('still here')")
+
+
+def test_the_commands_migrate_and_tell(database_url: str, capsys: Capture) -> None:
+    env = {"EUROUTER_DATABASE__URL": "env:DB_URL", "DB_URL": database_url}
+    name = parse_url(database_url).name
+    assert cli.main(["db", "status"], env) == 1
+    assert capsys.readouterr().out == (
+        f"database: {name}\nschema:   none yet; the service's next start or `eurouter db migrate` makes it\n"
+    )
+    assert cli.main(["db", "migrate"], env) == 0
+    assert capsys.readouterr().out == f"{name}: the schema is up to date (revision {HEAD}, before: none)\n"
+    assert cli.main(["db", "migrate"], env) == 0
+    assert capsys.readouterr().out == f"{name}: the schema was up to date (revision {HEAD})\n"
+    columns = "(id, owner, status, created_at, expires_at, response, input)"
+    when = "0, 0" if name.startswith("sqlite") else "now(), now()"
+    execute(database_url, f"INSERT INTO responses {columns} VALUES ('x', 'a', 'completed', {when}, '', '')")
+    assert cli.main(["db", "status"], env) == 0
+    assert capsys.readouterr().out == (
+        f"database: {name}\nschema:   revision {HEAD}, up to date\nexpired:  1 response not removed yet\n"
+    )
+
+
+def test_the_commands_tell_what_is_wrong_without_the_password(
+    postgres_server: postgres.Postgres, capsys: Capture
+) -> None:
+    nowhere = f"postgresql://eurouter:{postgres.PASSWORD}@127.0.0.1:1/x"
+    missing = urlunsplit(urlsplit(postgres_server.url)._replace(path="/missing"))
+    for command in ("migrate", "status"):
+        for url, said in ((nowhere, "can't be reached"), (missing, 'database "missing" does not exist')):
+            assert cli.main(["db", command], {"EUROUTER_DATABASE__URL": url}) == 1
+            printed = capsys.readouterr()
+            assert said in printed.err
+            assert printed.out == ""
+            assert postgres.PASSWORD not in printed.err
+            assert "Traceback" not in printed.err
