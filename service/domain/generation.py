@@ -177,7 +177,8 @@ class FunctionTool:
     """A function: `parameters` is its JSON Schema as text (key order kept), or None for no arguments.
 
     `details` is the JSON text of an object with what only the Responses API says of a function
-    (defer_loading, allowed_callers, output_schema): a hint.
+    (defer_loading, allowed_callers, output_schema): a hint. `strict_unsaid`: the caller said nothing of
+    strictness in an API where that means strict if possible; endpoints of that API are told nothing either.
     """
 
     name: str
@@ -185,6 +186,7 @@ class FunctionTool:
     parameters: str | None = None
     strict: bool | None = None
     details: str | None = None
+    strict_unsaid: bool = False
 
 
 @dataclass(frozen=True, slots=True)

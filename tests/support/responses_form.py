@@ -108,17 +108,6 @@ def a_lone_text_is_a_string(body: Json) -> Json:
     return _each_input(body, flat)
 
 
-def strictness_is_always_said(body: Json) -> Json:
-    """OpenAI makes a function strict that doesn't say: it rewrites a schema that breaks strict mode's rules.
-
-    Nothing is rewritten here, so that every provider gets the same schema: what breaks the rules is not strict.
-    """
-    tools = body.get("tools")
-    if tools is None:
-        return body
-    return {**body, "tools": [{"strict": False, **tool} if _is_function(tool) else tool for tool in tools]}
-
-
 REQUEST: Final[tuple[Callable[[Any], Any], ...]] = (
     a_schema_and_nothing_is_text,
     empty_lists_are_unsaid,
@@ -129,7 +118,6 @@ REQUEST: Final[tuple[Callable[[Any], Any], ...]] = (
     items_of_input_are_bare,
     a_message_is_the_default_item,
     a_lone_text_is_a_string,
-    strictness_is_always_said,
 )
 
 

@@ -259,6 +259,11 @@ def test_a_function_is_strict_only_when_that_was_said() -> None:
     assert [tool["strict"] for tool in body(Generation((HELLO,), tools))["tools"]] == [False, True, False]
 
 
+def test_what_a_caller_of_this_api_left_to_the_model_is_left_to_it() -> None:
+    tools = (FunctionTool("a", strict_unsaid=True), FunctionTool("b", strict=True, strict_unsaid=True))
+    assert [tool["strict"] for tool in body(Generation((HELLO,), tools))["tools"]] == [None, None]
+
+
 def test_the_result_of_a_custom_tool_is_one_though_the_chat_api_does_not_say_so() -> None:
     call, result = ToolCall("call_1", "math", "4 + 4", "custom"), ToolResult("call_1", (Text("8"),))
     found = items(assistant(call), Turn(Role.TOOL, (result,)))

@@ -46,7 +46,7 @@ def same(one: Any, other: Any) -> bool:
     [
         {**REQUEST, "store": False},
         {**REQUEST, "stream": False, "temperature": None, "include": ["reasoning.encrypted_content"]},
-        {**REQUEST, "tools": [{**REQUEST["tools"][0], "strict": False}]},
+        {**REQUEST, "tools": [{**REQUEST["tools"][0], "strict": None}]},
         {**REQUEST, "input": [{"type": "message", **REQUEST["input"][0]}, {**REQUEST["input"][1], "id": "fco_1"}]},
         {
             **REQUEST,
@@ -67,6 +67,7 @@ def test_a_listed_difference_of_requests_is_none(sent: dict[str, Any]) -> None:
         {**REQUEST, "temperature": 0.0},
         {**REQUEST, "include": ["message.output_text.logprobs"]},
         {**REQUEST, "tools": [{**REQUEST["tools"][0], "strict": True}]},
+        {**REQUEST, "tools": [{**REQUEST["tools"][0], "strict": False}]},
         {**REQUEST, "tools": [{**REQUEST["tools"][0], "parameters": {"type": "object", "x": None}}]},
         {**REQUEST, "input": REQUEST["input"][::-1]},
         {**REQUEST, "input": [REQUEST["input"][0], {**REQUEST["input"][1], "call_id": "d"}]},

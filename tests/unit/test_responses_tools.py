@@ -46,10 +46,10 @@ def test_functions_are_flattened_and_strict_where_their_schema_already_keeps_to_
     )
     text = orjson.dumps(STRICT).decode()
     assert made.generation.tools == (
-        FunctionTool("f", "d", text, strict=True),
-        FunctionTool("loose", None, orjson.dumps(loose).decode()),
+        FunctionTool("f", "d", text, strict=True, strict_unsaid=True),
+        FunctionTool("loose", None, orjson.dumps(loose).decode(), strict_unsaid=True),
         FunctionTool("said", None, text, strict=False),
-        FunctionTool("bare"),
+        FunctionTool("bare", strict_unsaid=True),
     )
     assert made.needs.fields == {Field.TOOLS: "tools"}
 

@@ -64,8 +64,9 @@ def _function(tool: FunctionTool, can: frozenset[Field]) -> dict[str, Any]:
     if tool.description is not None:
         function["description"] = tool.description
     function["parameters"] = _NO_ARGUMENTS if tool.parameters is None else orjson.Fragment(tool.parameters)
-    # Left out it would mean true here, and it was left out in the sense of false.
-    function["strict"] = bool(tool.strict)
+    # Saying nothing means strict where the schema allows it, which is what a caller of this API says by it; in
+    # the Chat API it means not strict.
+    function["strict"] = None if tool.strict_unsaid else bool(tool.strict)
     return function | details_of(tool.details, can)
 
 

@@ -75,7 +75,9 @@ def _function(draft: ResponsesDraft, at: str, function: pb.ResponseFunctionTool)
     if strict is None and read.parameters is not None and draft.problems.count == before:
         strict = keeps_to_strict(read.parameters) or None
     details = _hint(draft, at, _details(function, ("defer_loading", "allowed_callers", "output_schema")))
-    return FunctionTool(read.name, read.description, read.parameters, strict, details)
+    return FunctionTool(
+        read.name, read.description, read.parameters, strict, details, strict_unsaid=read.strict is None
+    )
 
 
 def _custom(draft: ResponsesDraft, at: str, tool: pb.ResponseCustomTool) -> CustomTool:
