@@ -52,7 +52,7 @@ class PrometheusTelemetry:
         # In multi-process mode each process writes memory-mapped files that `render_all` sums; the registry
         # then only serves to construct the metrics.
         self.registry = CollectorRegistry()
-        registry = None if multiprocess_mode else self.registry
+        self.shared_registry = registry = None if multiprocess_mode else self.registry
         self._requests = Counter(
             "eurouter_requests",
             "Calls that ended, by door, method and outcome.",

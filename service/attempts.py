@@ -101,6 +101,8 @@ class Attempts:
             self.started = self._clock()
             if self.started >= self._context.deadline:
                 raise self._out_of_time()
+            if self._context.permit is not None:
+                self._context.permit()
             endpoint = self.current.endpoint
             try:
                 return await attempt(endpoint, adapted)
@@ -147,9 +149,12 @@ class Attempts:
         if usage is not None:
             self._telemetry.tokens(endpoint, usage.input_tokens, tokens)
 
-    def ended(self, outcome: str) -> None:
-        """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt."""
-        self._telemetry.attempt(self.current.endpoint, outcome, self._clock() - self.started)
+    def ended(self, outcome: str, usage: Usage | None = None) -> None:
+        """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt, `usage` so far."""
+        endpoint = self.current.endpoint
+        self._telemetry.attempt(endpoint, outcome, self._clock() - self.started)
+        if usage is not None:
+            self._telemetry.tokens(endpoint, usage.input_tokens, usage.output_tokens)
 
     def _decide(self, attempt: Attempt, truncated: tuple[str, ...] = ()) -> Decision:
         provider = attempt.endpoint.provider

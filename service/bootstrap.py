@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,22 +22,25 @@ from adapters.database.open import Database, DatabaseOptions, open_database
 from adapters.database.sweep import run_sweep
 from adapters.database.url import effective_url
 from adapters.health import OutcomeHealth
-from adapters.keys import CertificateOwners, KeyRow, OwnerRow, SettingsKeys
+from adapters.keys import CertificateOwners, SettingsKeys
 from adapters.providers.http import HttpSettings
 from adapters.providers.listing import Listing
 from adapters.providers.registry import DIALECTS
 from adapters.providers.secrets import Secrets
 from adapters.providers.upstream import HttpUpstream
 from adapters.telemetry import PrometheusTelemetry
+from adapters.worker_telemetry import PrometheusWorkerTelemetry
 from service.api.catalog import CatalogHandler
-from service.api.chat.handler import ChatHandler, ChatSettings
-from service.api.responses.handler import ResponsesHandler, ResponsesSettings
-from service.api.responses.history import ChainLimits
+from service.api.chat.handler import ChatHandler
+from service.api.responses.background import BackgroundResponses
+from service.api.responses.follow import Followers
+from service.api.responses.handler import ResponsesHandler
+from service.api.responses.prepare import Preparer
 from service.api.responses.stored import StoredResponses
 from service.api.routing import RoutingHandler
 from service.coalesce import LoadWindow
 from service.edge.admission import Admission
-from service.edge.calls import Calls, DeadlineLimits
+from service.edge.calls import Calls
 from service.edge.grpc_calls import GrpcCalls
 from service.edge.grpc_responses import responses_service
 from service.edge.grpc_server import GrpcOptions, GrpcServer
@@ -48,15 +52,19 @@ from service.edge.http_chat import HttpChat
 from service.edge.http_responses import HttpResponses
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.edge.tls import HttpTls, TlsFiles
-from service.process import DrainTimes, Parts, Process, every, measure_load
-from service.router import Router, RouterSettings
+from service.live import LiveSettings
+from service.process import Parts, Process, every, measure_load
+from service.router import Router
 from service.settings import Settings, SettingsWatcher
 from service.settings.parts import TlsSettings
 from service.settings.show import problems
+from workers.flush import Flusher, FlushLimits
+from workers.leases import Leases, LeaseTimes
+from workers.runner import JobRunner
+from workers.worker import Worker
 
 USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
 _TLS_POLL_SECONDS: Final = 5.0
-_DAY: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ class Service:
             on_change=self._settings_changed,
             check=lambda fresh: problems(fresh, self.secrets.resolve),
         )
-        self._live = _Live(settings, drain_pause=start.drain_pause)
+        self._live = LiveSettings(settings, drain_pause=start.drain_pause)
         self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
         self.admission = Admission(self.telemetry, time.monotonic)
         self.catalog = FileCatalog(
@@ -124,16 +132,21 @@ class Service:
         chat = ChatHandler(
             self.catalog, self.router, self._live.chat, wall_clock=time.time, new_id=_new_id, window=self._window
         )
-        responses = ResponsesHandler(
-            self.catalog,
-            self.router,
-            self.database.responses,
-            self._live.responses,
-            wall_clock=time.time,
-            new_id=_new_id,
-            window=self._window,
+        preparer = Preparer(
+            self.catalog, self.database.responses, self._live.responses, wall_clock=time.time, new_id=_new_id
         )
+        responses = ResponsesHandler(preparer, self.router, self.database.responses, window=self._window)
         stored = StoredResponses(self.database.responses)
+        worker = self._worker(preparer, settings) if settings.jobs.here else None
+        background = BackgroundResponses(
+            preparer,
+            self.router,
+            stored,
+            self.database.jobs,
+            Followers(self.database.jobs),
+            restart_on_loss=self._live.restart_on_loss,
+            wake=worker.wake if worker is not None else lambda: None,
+        )
         catalog = CatalogHandler(self.catalog)
         routing = RoutingHandler(self.catalog, self.router, self._live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
@@ -141,14 +154,14 @@ class Service:
         open_to_all = GrpcCalls(calls, self.admission, public=True)
         services = (
             chat_service(wrap, chat),
-            responses_service(wrap, responses, stored),
+            responses_service(wrap, responses, stored, background),
             catalog_service(open_to_all, catalog),
             routing_service(wrap, routing),
         )
         app = HttpApp(
             HttpCalls(calls, self.admission),
             HttpChat(chat, self._heartbeats, self._live.hint_fields),
-            HttpResponses(responses, stored, self._heartbeats, self._live.hint_fields),
+            HttpResponses(responses, stored, background, self._heartbeats, self._live.hint_fields),
             catalog,
         ).build(settings.http.max_body_bytes)
         tls = self._http_tls.context if self._http_tls else None
@@ -157,9 +170,35 @@ class Service:
             http=HttpServer(app, HttpOptions(settings.http.host, settings.http.port, start.share_ports, tls)),
             admin=None if start.share_ports else self._admin(settings),
             admission=self.admission,
-            tasks=self._tasks(settings),
+            tasks=self._tasks(settings, worker),
             closers=(self.upstream.aclose, self.database.aclose),
             drain=self._live.drain,
+            leave=worker.stop if worker is not None else lambda: None,
+        )
+
+    def _worker(self, preparer: Preparer, settings: Settings) -> Worker:
+        jobs, store = settings.jobs, self.database.jobs
+        telemetry = PrometheusWorkerTelemetry(self.telemetry.shared_registry)
+        leases = Leases(store, telemetry, LeaseTimes(length=jobs.lease_seconds, margin=jobs.lease_seconds / 10))
+        flusher = Flusher(store, telemetry, FlushLimits())
+        runner = JobRunner(
+            preparer,
+            self.router,
+            flusher,
+            telemetry,
+            clock=time.monotonic,
+            settings=self._live.runs,
+            window=self._window,
+        )
+        return Worker(
+            f"{socket.gethostname()}.{os.getpid()}",
+            store,
+            runner,
+            leases,
+            flusher,
+            telemetry,
+            clock=time.monotonic,
+            settings=self._live.workers,
         )
 
     def _calls(self, *, open_without_keys: bool) -> Calls:
@@ -180,7 +219,7 @@ class Service:
         app = admin_app(lambda: None if self.process.ready else "starting or draining", self.telemetry.render)
         return HttpServer(app, HttpOptions(settings.admin.host, settings.admin.port))
 
-    def _tasks(self, settings: Settings) -> dict[str, Callable[[], Awaitable[None]]]:
+    def _tasks(self, settings: Settings, worker: Worker | None) -> dict[str, Callable[[], Awaitable[None]]]:
         listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "load": lambda: measure_load(self._window.observe),
@@ -189,6 +228,8 @@ class Service:
             "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
             "database": lambda: run_sweep(self.database, settings.responses.sweep_seconds, report=self._report),
         }
+        if worker is not None:
+            tasks["worker"] = worker.run
         if self._http_tls is not None:
             poll = self._http_tls.poll
             tasks["tls"] = lambda: every(_TLS_POLL_SECONDS, poll)
@@ -203,55 +244,6 @@ class Service:
     def _report(self, event: str, values: Mapping[str, object]) -> None:
         bad = event.endswith(("_rejected", "_failed", "_missing", "_old", "_need_restart"))
         self._log.log(30 if bad else 20, event, **values)
-
-
-class _Live:
-    """Settings that a reload changes, in the shapes that parts ask for on every call; made once per change."""
-
-    def __init__(self, settings: Settings, *, drain_pause: bool) -> None:
-        self._drain_pause = drain_pause
-        self.use(settings)
-
-    def use(self, settings: Settings) -> None:
-        """These settings from now on."""
-        self._settings = settings
-        self._chat = ChatSettings(
-            frozenset(settings.hint_fields), settings.floor.to_domain(), settings.commit_wait_seconds
-        )
-        limits = ChainLimits(settings.responses.max_chain_depth, settings.responses.max_chain_bytes)
-        self._responses = ResponsesSettings(self._chat, settings.responses.retention_days * _DAY, limits)
-        self._router = RouterSettings(settings.routing.max_attempts, settings.routing.max_retry_wait_seconds)
-        self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
-        self._key_rows = settings.key_rows
-        self._owner_rows = settings.owner_rows
-
-    def chat(self) -> ChatSettings:
-        return self._chat
-
-    def responses(self) -> ResponsesSettings:
-        return self._responses
-
-    def router(self) -> RouterSettings:
-        return self._router
-
-    def deadlines(self) -> DeadlineLimits:
-        return self._deadlines
-
-    def hint_fields(self) -> frozenset[str]:
-        return self._chat.hint_fields
-
-    def heartbeat(self) -> float:
-        return self._settings.http.heartbeat_seconds
-
-    def drain(self) -> DrainTimes:
-        drain = self._settings.drain
-        return DrainTimes(drain.pause_seconds if self._drain_pause else 0.0, drain.finish_seconds)
-
-    def key_rows(self) -> tuple[KeyRow, ...]:
-        return self._key_rows
-
-    def owner_rows(self) -> tuple[OwnerRow, ...]:
-        return self._owner_rows
 
 
 def _new_id() -> str:

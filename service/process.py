@@ -34,7 +34,8 @@ class DrainTimes:
 class Parts:
     """What a process runs. `admin` is None in a child of several: the parent has the port then.
 
-    `tasks` run from start to end; one that fails stops the process. `closers` run last, in order.
+    `tasks` run from start to end; one that fails stops the process. `leave` is told first of a stop, `closers`
+    run last, in order.
     """
 
     grpc: GrpcServer
@@ -44,6 +45,7 @@ class Parts:
     tasks: Mapping[str, Callable[[], Awaitable[None]]]
     closers: Sequence[Callable[[], Awaitable[None]]]
     drain: Callable[[], DrainTimes]
+    leave: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Process:
         parts = self._parts
         times = parts.drain()
         self.ready = False
+        # From here on a side task may end: it was told to.
+        self._stopping.set()
+        parts.leave()
         self._log.info(log_events.DRAIN_STARTED, in_flight=parts.admission.in_flight, pause=times.pause)
         await parts.grpc.stop_serving()
         await asyncio.sleep(times.pause)

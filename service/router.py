@@ -245,13 +245,16 @@ class Run:
 
     def _end(self) -> None:
         self._over = True
-        usage = next((u for u in map(_last_usage, reversed(self._tail)) if u), None) or _last_usage(self._head)
-        self._attempts.succeeded(self._ttft, usage)
+        self._attempts.succeeded(self._ttft, self._usage())
+
+    def _usage(self) -> Usage | None:
+        """What the provider has said of tokens so far."""
+        return next((u for u in map(_last_usage, reversed(self._tail)) if u), None) or _last_usage(self._head)
 
     async def _abandon(self, outcome: str) -> None:
         self._over = True
         self._broken = _abandoned()
-        self._attempts.ended(outcome)
+        self._attempts.ended(outcome, self._usage())
         if self._source is not None:
             await self._source.aclose()
 

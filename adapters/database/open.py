@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from adapters.database.url import SqliteTarget, parse_url
+from service.domain.job_store import JobStore
 from service.domain.stored import ResponseStore
 
 
@@ -34,6 +35,7 @@ class Database:
 
     name: str
     responses: ResponseStore
+    jobs: JobStore
     prepare: Callable[[], Awaitable[None]]
     aclose: Callable[[], Awaitable[None]]
 
@@ -49,6 +51,7 @@ def open_database(
     target = parse_url(url)
     # Each driver is imported only by those who use it.
     if isinstance(target, SqliteTarget):
+        from adapters.database.jobs_sqlite import SqliteJobs
         from adapters.database.responses_sqlite import SqliteResponses
         from adapters.database.sqlite import SqliteDatabase
 
@@ -59,7 +62,8 @@ def open_database(
             seconds=options.seconds,
             clock=clock,
         )
-        return Database(file.name, SqliteResponses(file), file.prepare, file.aclose)
+        return Database(file.name, SqliteResponses(file), SqliteJobs(file), file.prepare, file.aclose)
+    from adapters.database.jobs_postgres import PostgresJobs
     from adapters.database.postgres import PostgresDatabase
     from adapters.database.responses_postgres import PostgresResponses
 
@@ -70,4 +74,4 @@ def open_database(
         connect_seconds=options.connect_seconds,
         seconds=options.seconds,
     )
-    return Database(server.name, PostgresResponses(server), server.prepare, server.aclose)
+    return Database(server.name, PostgresResponses(server), PostgresJobs(server), server.prepare, server.aclose)

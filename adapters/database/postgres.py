@@ -165,6 +165,10 @@ class PostgresDatabase:
                 "application_name": "eurouter",
                 "statement_timeout": f"{self._seconds * 1000:.0f}",
                 "jit": "off",
+                # Hot statements find a few rows by index, however many there are. A plan that was made while a
+                # table was small, or for any limit, would read them all.
+                "enable_seqscan": "off",
+                "enable_bitmapscan": "off",
             },
         )
         # Without connections to make at the start this waits for nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.database.chain import chain_of, may_exist
+from adapters.database.job_rows import SWEPT_EVENTS
 from adapters.database.postgres import PostgresDatabase
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
 
@@ -19,7 +20,25 @@ SELECT id, previous_id, status, response, input FROM responses
 WHERE id = $1 AND owner = $2 AND expires_at > now()
 """
 
-_DELETE: Final = "DELETE FROM responses WHERE id = $1 AND owner = $2 AND expires_at > now()"
+# Whoever holds the job's row may be writing events: those are seen only by a statement that begins after it.
+_LOCK: Final = """
+SELECT FROM jobs WHERE id = $1 AND owner = $2
+  AND EXISTS (SELECT FROM responses AS r WHERE r.id = jobs.id AND r.expires_at > now())
+FOR UPDATE
+"""
+
+_DELETE: Final = """
+WITH dead AS (
+  DELETE FROM responses WHERE id = $1 AND owner = $2 AND expires_at > now() RETURNING id
+), job AS (
+  DELETE FROM jobs USING dead WHERE jobs.id = dead.id
+), request AS (
+  DELETE FROM job_requests USING dead WHERE job_requests.id = dead.id
+), events AS (
+  DELETE FROM response_events USING dead WHERE response_id = dead.id
+)
+SELECT FROM dead
+"""
 
 # The recursion carries ids and sizes, never bodies: PostgreSQL knows a body's size without reading it. One link
 # beyond a limit is found, so that the caller learns of it; its bodies are not read.
@@ -38,12 +57,37 @@ SELECT link.depth, link.bytes, r.id, r.previous_id, r.status,
 FROM link JOIN responses AS r ON r.id = link.id ORDER BY link.depth
 """
 
-# Rows that another replica deletes at this moment are left to it. MATERIALIZED: the rows are chosen once.
+# Rows that others write or delete at this moment are left to them. A job's next sequence number is the count of
+# its events, which go in a statement of their own, as in `delete`. MATERIALIZED: the rows are chosen once.
 SWEEP: Final = """
 WITH dead AS MATERIALIZED (
-  SELECT id FROM responses WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+  SELECT id, (SELECT true FROM jobs WHERE jobs.id = responses.id) AS has_job FROM responses
+  WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+  SELECT job.id, job.sequence FROM dead CROSS JOIN LATERAL (
+    SELECT id, sequence FROM jobs WHERE jobs.id = dead.id FOR UPDATE SKIP LOCKED
+  ) AS job
+), few AS MATERIALIZED (
+  SELECT id FROM (SELECT id, sum(sequence) OVER (ORDER BY id) - sequence AS before FROM held) AS h
+  WHERE before < $2
+), job AS (
+  DELETE FROM jobs USING few WHERE jobs.id = few.id
+), request AS (
+  DELETE FROM job_requests USING few WHERE job_requests.id = few.id
 )
 DELETE FROM responses USING dead WHERE responses.id = dead.id
+  AND (dead.has_job IS NULL OR dead.id IN (SELECT id FROM few))
+RETURNING responses.id
+"""
+
+_SWEEP_EVENTS: Final = "DELETE FROM response_events WHERE response_id = ANY($1)"
+
+SWEEP_KEYS: Final = """
+WITH dead AS MATERIALIZED (
+  SELECT owner, key FROM idempotency WHERE expires_at <= now() ORDER BY expires_at LIMIT $1
+  FOR UPDATE SKIP LOCKED
+)
+DELETE FROM idempotency USING dead WHERE idempotency.owner = dead.owner AND idempotency.key = dead.key
 """
 
 
@@ -76,11 +120,19 @@ class PostgresResponses:
         return chain_of(rows, max_depth=max_depth, max_bytes=max_bytes)
 
     async def delete(self, owner: str, response_id: str) -> bool:
-        """One row."""
+        """The response and all that belongs to it. Whoever runs its job is fenced."""
         if not may_exist(response_id):
             return False
-        return await self._database.execute(_DELETE, response_id, owner) == 1
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(_LOCK, response_id, owner)
+            return bool(await connection.fetch(_DELETE, response_id, owner))
 
     async def sweep(self, limit: int) -> int:
         """The oldest ones by the index."""
-        return await self._database.execute(SWEEP, limit)
+        async with self._database.connection() as connection:
+            async with connection.transaction():
+                ids = [row[0] for row in await connection.fetch(SWEEP, limit, SWEPT_EVENTS)]
+                if ids:
+                    await connection.execute(_SWEEP_EVENTS, ids)
+            await connection.execute(SWEEP_KEYS, 10 * limit)
+        return len(ids)

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 from adapters.database.chain import chain_of, may_exist
+from adapters.database.job_rows import SWEPT_EVENTS
 from adapters.database.sqlite import SqliteDatabase
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
 
@@ -18,7 +19,7 @@ _GET: Final = """
 SELECT id, previous_id, status, response, input FROM responses WHERE id = ? AND owner = ? AND expires_at > ?
 """
 
-_DELETE: Final = "DELETE FROM responses WHERE id = ? AND owner = ? AND expires_at > ?"
+_EXISTS: Final = "SELECT 1 FROM responses WHERE id = ? AND owner = ? AND expires_at > ?"
 
 # The recursion carries row ids and sizes, never bodies: SQLite knows a body's size without reading it. One link
 # beyond a limit is found, so that the caller learns of it; its bodies are not read.
@@ -37,9 +38,22 @@ SELECT depth, bytes, r.id, r.previous_id, r.status,
 FROM link CROSS JOIN responses AS r ON r.rowid = link.row ORDER BY depth
 """
 
-SWEEP: Final = """
-DELETE FROM responses WHERE rowid IN
-  (SELECT rowid FROM responses WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+# A job's next sequence number is the count of its events.
+EXPIRED: Final = """
+SELECT r.id, coalesce(j.sequence, 0) FROM responses AS r LEFT JOIN jobs AS j ON j.id = r.id
+WHERE r.expires_at <= ? ORDER BY r.expires_at LIMIT ?
+"""
+
+_DELETE_ALL_OF: Final = (
+    "DELETE FROM jobs WHERE id = ?",
+    "DELETE FROM job_requests WHERE id = ?",
+    "DELETE FROM response_events WHERE response_id = ?",
+    "DELETE FROM responses WHERE id = ?",
+)
+
+SWEEP_KEYS: Final = """
+DELETE FROM idempotency WHERE (owner, key) IN
+  (SELECT owner, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
 """
 
 
@@ -91,15 +105,38 @@ class SqliteResponses:
         return chain_of(rows, max_depth=max_depth, max_bytes=max_bytes)
 
     async def delete(self, owner: str, response_id: str) -> bool:
-        """One row, durably."""
+        """The response and all that belongs to it, durably. Whoever runs its job is fenced."""
         if not may_exist(response_id):
             return False
         values = (response_id, owner, self._database.clock())
-        return await self._database.write(lambda connection: connection.execute(_DELETE, values).rowcount == 1)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if connection.execute(_EXISTS, values).fetchone() is None:
+                return False
+            _delete(connection, [response_id])
+            return True
+
+        return await self._database.write(work)
 
     async def sweep(self, limit: int) -> int:
         """The oldest ones by the index; what a power failure brings back is swept again."""
-        values = (self._database.clock(), limit)
-        return await self._database.write(
-            lambda connection: connection.execute(SWEEP, values).rowcount, durable=False
-        )
+        now = self._database.clock()
+
+        def work(connection: sqlite3.Connection) -> int:
+            ids: list[str] = []
+            events = 0
+            for response_id, count in connection.execute(EXPIRED, (now, limit)):
+                if events >= SWEPT_EVENTS:
+                    break
+                ids.append(response_id)
+                events += count
+            _delete(connection, ids)
+            connection.execute(SWEEP_KEYS, (now, 10 * limit))
+            return len(ids)
+
+        return await self._database.write(work, durable=False)
+
+
+def _delete(connection: sqlite3.Connection, ids: list[str]) -> None:
+    for statement in _DELETE_ALL_OF:
+        connection.executemany(statement, [(response_id,) for response_id in ids])

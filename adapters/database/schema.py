@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import REAL, Column, DateTime, Index, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.types import TypeEngine
 
 METADATA: Final = MetaData()
 
 # SQLite has no type for times: Unix seconds by the writer's clock.
 TIME: Final[TypeEngine[Any]] = DateTime(timezone=True).with_variant(REAL(), "sqlite")
+
+
+def _index_of_some(name: str, *columns: str, where: str) -> Index:
+    """An index that holds only the rows that are looked for: jobs that are over cost it nothing."""
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
 
 # The bodies come last: whoever reads the columns before them doesn't walk through them (SQLite).
 RESPONSES: Final = Table(
@@ -25,4 +45,77 @@ RESPONSES: Final = Table(
     Column("response", LargeBinary, nullable=False),
     Column("input", LargeBinary, nullable=False),
     Index("responses_expires_at", "expires_at"),
+)
+
+# Narrow: every move writes the row anew. `sequence` is the next event's number; `failure` of a job that is not
+# over says that it can only be ended. Foreign keys would cost a look-up for every event.
+JOBS: Final = Table(
+    "jobs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("api", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("group_label", Text, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("not_before", TIME, nullable=False),
+    Column("start_before", TIME),
+    Column("lease_until", TIME),
+    Column("worker", Text),
+    Column("epoch", Integer, nullable=False),
+    Column("losses", SmallInteger, nullable=False),
+    Column("failed_attempts", SmallInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("logged", Boolean, nullable=False),
+    Column("restart_on_loss", Boolean, nullable=False),
+    Column("log_deltas", Boolean, nullable=False),
+    Column("failure", Text),
+    _index_of_some("jobs_waiting", "priority", "not_before", where="status = 'queued'"),
+    _index_of_some("jobs_waiting_of_owner", "owner", "priority", "not_before", where="status = 'queued'"),
+    _index_of_some("jobs_to_start", "start_before", where="status = 'queued' AND start_before IS NOT NULL"),
+    _index_of_some("jobs_leased", "lease_until", where="status = 'in_progress'"),
+    _index_of_some("jobs_running_of_owner", "owner", where="lease_until IS NOT NULL AND failure IS NULL"),
+    postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.01},
+)
+
+# Apart from `jobs`, and gone when the job is over. `trace` is a JSON object of headers.
+JOB_REQUESTS: Final = Table(
+    "job_requests",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("trace", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+)
+
+RESPONSE_EVENTS: Final = Table(
+    "response_events",
+    METADATA,
+    Column("response_id", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+IDEMPOTENCY: Final = Table(
+    "idempotency",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("response_id", Text, nullable=False),
+    Column("expires_at", TIME, nullable=False),
+    Index("idempotency_expires_at", "expires_at"),
+)
+
+# Outlives its response.
+USAGE_RECORDS: Final = Table(
+    "usage_records",
+    METADATA,
+    Column("response_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("at", TIME, nullable=False),
 )

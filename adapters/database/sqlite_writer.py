@@ -9,6 +9,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
@@ -18,6 +19,8 @@ from adapters.database.url import SqliteTarget
 from service.domain.stored import StoreError
 
 _MOST_AT_ONCE: Final = 256
+_BUSY_SECONDS: Final = 0.005
+_GATHER_SECONDS: Final = 0.003
 _FINISH_SECONDS: Final = 30.0
 
 _T = TypeVar("_T")
@@ -54,6 +57,8 @@ class SqliteWriter:
     async def run(self, work: Work[_T], *, durable: bool = True) -> _T:
         """What `work` returns, once it is committed. Call it in one event loop only.
 
+        `work` may run a second time, when another of its transaction failed: it changes nothing but the database.
+
         `durable`: it outlives a power failure. Otherwise a crash of the machine may lose the last commits,
         never one of this process.
 
@@ -83,9 +88,13 @@ class SqliteWriter:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         going = True
+        committed = 0.0
         while going:
             jobs: list[_Job] = []
             job = self._queue.get()
+            if job is not None and time.monotonic() - committed < _BUSY_SECONDS:
+                # A commit costs several times what one more row in it does: under load, a few wait for each other.
+                time.sleep(_GATHER_SECONDS)
             while job is not None:
                 # Whoever left before its turn wants nothing written.
                 if not job.future.cancelled():
@@ -99,15 +108,20 @@ class SqliteWriter:
             going = job is not None
             if jobs:
                 _tell(loop, jobs, self._commit(jobs))
+                committed = time.monotonic()
         self._drop()
 
     def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
         try:
             connection = self._open(durable=any(job.durable for job in jobs))
             connection.execute("BEGIN IMMEDIATE")
-            alone = len(jobs) == 1
-            outcomes = [_run(connection, job.work) if alone else _run_apart(connection, job.work) for job in jobs]
-            if alone and outcomes[0].error is not None:
+            outcomes = _run_together(connection, jobs)
+            if len(jobs) > 1 and any(outcome.error is not None for outcome in outcomes):
+                # Rare: all of them anew, each so that its failure undoes nothing but its own.
+                connection.rollback()
+                connection.execute("BEGIN IMMEDIATE")
+                outcomes = [_run_apart(connection, job.work) for job in jobs]
+            if len(jobs) == 1 and outcomes[0].error is not None:
                 connection.rollback()
             else:
                 connection.execute("COMMIT")
@@ -136,6 +150,17 @@ class SqliteWriter:
             # One for each: an exception that several tasks raise gathers all their tracebacks.
             return _Outcome(error=describe_sqlite(outcome.error, self._target))
         return outcome
+
+
+def _run_together(connection: sqlite3.Connection, jobs: list[_Job]) -> list[_Outcome]:
+    """The outcomes up to the first failure. Without savepoints: each statement lets go of the interpreter's lock
+    and has to win it back from a busy event loop, which costs more than the statement."""
+    outcomes = []
+    for job in jobs:
+        outcomes.append(_run(connection, job.work))
+        if outcomes[-1].error is not None:
+            break
+    return outcomes
 
 
 def _run(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:

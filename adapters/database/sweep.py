@@ -56,6 +56,7 @@ async def _sweep(store: ResponseStore, batch: int, pause: float) -> int:
     while True:
         swept = await store.sweep(batch)
         total += swept
-        if swept < batch:
+        # Less than a batch is not the end: one holds less where the responses have many events.
+        if not swept:
             return total
         await asyncio.sleep(pause)

@@ -1,8 +1,12 @@
-"""Checks of what content holds beside text: images, audio, documents, cache marks, values of unnamed kinds."""
+"""Checks of what content holds beside text: images, audio, documents, cache marks, values of unnamed kinds.
+
+What names something stored at a provider is refused here, too, wherever it stands.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from eurouter.v1 import content_pb2 as pb
@@ -13,6 +17,9 @@ from service.domain.fields import Field
 from service.domain.generation import Audio, Image, Opaque
 
 FOREIGN: Final = "is stored at a provider, which knows this service's account and not yours"
+
+_STORED: Final = frozenset({"vector_store_ids", "file_ids", "file_id", "container_id", "skill_id", "tunnel_id"})
+"""Keys under which a tool, an item or a part names what is stored at a provider."""
 
 _AUDIO_FORMATS: Final = ("wav", "mp3", "flac", "m4a", "ogg", "pcm16", "pcm24")
 _IMAGE_HEAD: Final = re.compile(r"data:image/(jpeg|png|gif|webp);base64,", re.IGNORECASE)
@@ -29,12 +36,37 @@ def read_opaque(draft: Draft, at: str, opaque: pb.Opaque, known: frozenset[str])
     parsed = read_json(opaque.json)
     value = parsed[0] if isinstance(parsed, tuple) else None
     if not isinstance(value, dict):
-        draft.problems.add(at, "must be a JSON object as text")
+        why = f": {parsed}" if isinstance(parsed, str) else ""
+        draft.problems.add(at, f"must be a JSON object as text{why}")
     elif not opaque.type or value.get("type") != opaque.type:
         draft.problems.add(at, "must have a `type` that says what it is")
     elif opaque.type in known:
         draft.problems.add(at, f"{opaque.type} is a kind of its own: use the field of that name")
     return Opaque(draft.dialect, opaque.type, opaque.json)
+
+
+def refuse_stored(draft: Draft, at: str, text: str, advice: str) -> None:
+    """Notes what the JSON text of a value at `at` names that is stored at a provider; `advice` says what to do."""
+    parsed = read_json(text)
+    if isinstance(parsed, tuple):
+        for path, instead in _stored(parsed[0], at):
+            draft.problems.foreign(path, f"{FOREIGN}: {instead or advice}")
+
+
+def _stored(value: object, at: str) -> Iterator[tuple[str, str]]:
+    """The paths below `at` that name something stored, each with what to do where that is special."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            path = f"{at}.{key}"
+            if key in _STORED and below and isinstance(below, str | list):
+                yield path, ""
+            elif key == "container" and isinstance(below, str):
+                yield path, 'use {"type": "auto"}'
+            else:
+                yield from _stored(below, path)
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _stored(below, f"{at}[{index}]")
 
 
 def read_breakpoint(draft: Draft, at: str, mark: pb.PromptCacheBreakpoint) -> None:
@@ -50,7 +82,9 @@ def read_image(draft: Draft, at: str, url: str, url_name: str, detail: str | Non
     if complaint is not None:
         draft.problems.add(f"{at}.{url_name}", complaint)
     if detail is not None:
-        draft.need(Field.IMAGE_DETAIL, f"{at}.detail")
+        # What every endpoint does unasked, and what stored images say that were sent without a word.
+        if detail != "auto":
+            draft.need(Field.IMAGE_DETAIL, f"{at}.detail")
         if not is_word(detail):
             draft.problems.add(f"{at}.detail", f"must be auto, low or high; got {shown(detail)}")
     return Image(url, detail, cached)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.domain.preferences import Floor
@@ -23,6 +24,7 @@ class CallContext:
 
     `deadline` is on the router's monotonic clock, in seconds; always set (doors apply the default and the
     maximum). `traceparent`/`tracestate` are W3C headers to send upstream, already made ours, "" for none.
+    `permit` is called before every upstream attempt and raises when there must be none any more.
     """
 
     principal: Principal
@@ -31,3 +33,4 @@ class CallContext:
     traceparent: str = ""
     tracestate: str = ""
     door: str = "grpc"
+    permit: Callable[[], None] | None = None

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     CONVERSATION_TOO_LONG = "CONVERSATION_TOO_LONG"
     WRONG_STATE = "WRONG_STATE"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,10 @@ ERRORS: Final[dict[Reason, ErrorSpec]] = {
     ),
     Reason.STORE_UNAVAILABLE: ErrorSpec(
         "UNAVAILABLE", 503, "SERVICE_UNAVAILABLE", "not_stored", _SERVER, True, "us"
+    ),
+    # Not 409: OpenAI's clients send that again.
+    Reason.IDEMPOTENCY_CONFLICT: ErrorSpec(
+        "ALREADY_EXISTS", 422, "BAD_REQUEST", "idempotency_key_reused", _INVALID, False, "caller"
     ),
 }
 

@@ -27,6 +27,7 @@ STATUS_FILTERS: Final[dict[ProviderStatus, tuple[Filter, str]]] = {
 
 _ASKED: Final = "asked"
 _FLOOR: Final = "required by the operator's policy"
+_CONVERSATION: Final = "kept by the conversation that is continued"
 
 
 def policy_checks(policy: Policy) -> tuple[Check, ...]:
@@ -34,23 +35,16 @@ def policy_checks(policy: Policy) -> tuple[Check, ...]:
     checks: list[Check] = []
     if policy.preferences != _NO_PREFERENCES:
         checks += _choice_checks(policy.preferences)
-        checks += _fact_checks(_as_floor(policy.preferences), _ASKED)
+        checks += _fact_checks(policy.preferences.data_filters, _ASKED)
     if policy.floor != _NO_FLOOR:
         checks += _fact_checks(policy.floor, _FLOOR)
+    if policy.conversation != _NO_FLOOR:
+        checks += _fact_checks(policy.conversation, _CONVERSATION)
     return tuple(checks)
 
 
 _NO_PREFERENCES: Final = Preferences()
 _NO_FLOOR: Final = Floor()
-
-
-def _as_floor(preferences: Preferences) -> Floor:
-    return Floor(
-        data_residency=(preferences.data_residency,) if preferences.data_residency is not None else (),
-        data_collection_deny=preferences.data_collection == "deny",
-        max_retention_days=preferences.max_retention_days,
-        eu_owned=bool(preferences.eu_owned),
-    )
 
 
 def _choice_checks(preferences: Preferences) -> list[Check]:

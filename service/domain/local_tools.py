@@ -96,7 +96,9 @@ def action_of(kind: LocalToolKind, arguments: str) -> str:
             action = _commands(given, arguments)
         case "apply_patch":
             action = _operation(given, arguments)
-    return _dumps(action)
+    text = _dumps(action)
+    # Half of a surrogate pair has no place in a text that is sent: it becomes U+FFFD.
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_object(text: str) -> bool:

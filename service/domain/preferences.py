@@ -32,6 +32,16 @@ class Preferences:
             merged[f.name] = getattr(below, f.name) if mine is None else mine
         return Preferences(**merged)
 
+    @property
+    def data_filters(self) -> Floor:
+        """Those of the preferences that say where data may go."""
+        return Floor(
+            data_residency=(self.data_residency,) if self.data_residency is not None else (),
+            data_collection_deny=self.data_collection == "deny",
+            max_retention_days=self.max_retention_days,
+            eu_owned=bool(self.eu_owned),
+        )
+
 
 _UNSET = Preferences()
 
@@ -58,7 +68,17 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a plan obeys: the floor AND the preferences (request over rule over alias)."""
+    """What a plan obeys: the floor AND the preferences (request over rule over alias) AND the conversation's.
+
+    `conversation` are the filters under which what is continued was made.
+    """
 
     preferences: Preferences = Preferences()
     floor: Floor = Floor()
+    conversation: Floor = Floor()
+
+    @property
+    def data_filters(self) -> Floor:
+        """All filters on data at once, whoever asked for them."""
+        wanted = self.preferences.data_filters
+        return self.floor.narrowed_by(self.conversation).narrowed_by(wanted)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -17,6 +17,8 @@ from service.domain.catalog import Endpoint, Model
 from service.domain.fields import Field
 
 _PLAIN: Final = "!#$&'()*+,/:;=?@[] \"<>\\^`{|}"
+_MAX_LIST: Final = 2000
+"""Bytes of one list in a header: gRPC clients refuse more than 8 to 16 KiB of metadata, proxies less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,10 @@ class Decision:
     truncated: tuple[str, ...] = ()
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP."""
+        """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP.
+
+        A list that is too long for a header ends with a plus sign and how many more there are.
+        """
         fixed = (
             ("x-provider-slug", self.provider_slug),
             ("x-provider-id", _header_value(self.provider_id)),
@@ -170,7 +175,19 @@ class Decision:
         if not self.ignored and not self.truncated:
             return fixed
         lists = (("x-ignored-parameters", self.ignored), ("x-truncated-items", self.truncated))
-        return (*fixed, *((name, ",".join(map(_header_value, values))) for name, values in lists if values))
+        return (*fixed, *((name, _header_list(values)) for name, values in lists if values))
+
+
+def _header_list(values: Sequence[str]) -> str:
+    told: list[str] = []
+    room = _MAX_LIST
+    for value in map(_header_value, values):
+        room -= len(value) + 1
+        if room < 0:
+            told.append(f"+{len(values) - len(told)}")
+            break
+        told.append(value)
+    return ",".join(told)
 
 
 def _header_value(text: str) -> str:

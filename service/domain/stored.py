@@ -66,7 +66,7 @@ class Chain:
 
 
 class ResponseStore(Protocol):
-    """Keeps responses. Every method is one round trip; rows of other owners and expired ones don't exist.
+    """Keeps responses. Every method is one transaction; rows of other owners and expired ones don't exist.
 
     Every method may raise StoreError.
     """
@@ -88,7 +88,7 @@ class ResponseStore(Protocol):
         ...
 
     async def delete(self, owner: str, response_id: str) -> bool:
-        """Deletes a response at once; False when there is none."""
+        """Deletes a response at once, with its job in whatever state and its events; False when there is none."""
         ...
 
     async def sweep(self, limit: int) -> int:

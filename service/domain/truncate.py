@@ -41,6 +41,9 @@ TURN_TOKENS: Final = 4
 Counter: TypeAlias = Callable[[str], int]
 """Tokens of a text. Where a real tokenizer is at hand, it takes the place of `by_bytes`."""
 
+_ANSWERS: Final = ("_output", "_response")
+"""How the kinds of items end that answer a call of a kind that nobody named."""
+
 _KEPT: Final = frozenset({Role.SYSTEM, Role.DEVELOPER})
 
 
@@ -60,7 +63,8 @@ def truncate(generation: Generation, budget: int, count: Counter = by_bytes) -> 
 
     A user turn goes with all that follows it up to the next user turn. The last such group stays; of it only
     earlier steps go, each an assistant turn with its tools' results: an agent's loop is one long group. Its
-    last step stays, and a call and its result are never parted, however far they stand from one another.
+    last step stays, and a call and its result are never parted, however far they stand from one another. What
+    a caller answers in a dialect's own words (a screenshot, an approval) is a result like these.
     System and developer turns stay wherever they are. When even that is over `budget`, that is what there is;
     when nothing can go, the same object comes back.
     """
@@ -81,22 +85,33 @@ def truncate(generation: Generation, budget: int, count: Counter = by_bytes) -> 
 
 def _units(turns: Sequence[Turn]) -> Iterator[Sequence[int]]:
     """The places of what may go, the oldest first."""
-    groups = _grouped(turns, range(len(turns)), Role.USER)
+    groups = _grouped(turns, range(len(turns)), _asks)
     if not groups:
         return
     *older, last = groups
     yield from older
-    head = next((at for at, place in enumerate(last) if turns[place].role is Role.ASSISTANT), len(last))
+    head = next((at for at, place in enumerate(last) if _acts(turns[place])), len(last))
     # Up to here stands the question itself; merged groups may hold several.
-    steps = _grouped(turns, last[head:], Role.ASSISTANT)
+    steps = _grouped(turns, last[head:], _acts)
     for step in steps[:-1]:
-        unit = [place for place in step if turns[place].role is not Role.USER]
+        unit = [place for place in step if not _asks(turns[place])]
         if unit:
             yield unit
 
 
-def _grouped(turns: Sequence[Turn], places: Sequence[int], opens: Role) -> list[list[int]]:
-    """`places` without those that stay anyway, cut before each turn of the role `opens`.
+def _asks(turn: Turn) -> bool:
+    """Whether a user says something here, rather than answering a call that only a dialect knows."""
+    return turn.role is Role.USER and not any(
+        isinstance(part, Opaque) and part.type.endswith(_ANSWERS) for part in turn.parts
+    )
+
+
+def _acts(turn: Turn) -> bool:
+    return turn.role is Role.ASSISTANT
+
+
+def _grouped(turns: Sequence[Turn], places: Sequence[int], opens: Callable[[Turn], bool]) -> list[list[int]]:
+    """`places` without those that stay anyway, cut before each turn that `opens`.
 
     Groups that a call and its result would span are one.
     """
@@ -107,7 +122,7 @@ def _grouped(turns: Sequence[Turn], places: Sequence[int], opens: Role) -> list[
         turn = turns[place]
         if turn.role in _KEPT:
             continue
-        if turn.role is opens or not groups:
+        if opens(turn) or not groups:
             reach.append(len(groups))
             groups.append([])
         groups[-1].append(place)

@@ -121,7 +121,7 @@ class GrpcCalls:
         transport: RpcContext,
         body: Callable[[Rpc[Request]], Awaitable[Message | None]],
     ) -> Message | None:
-        headers = _headers(transport)
+        headers = metadata_of(transport)
         request_id = request_id_of(headers)
         outcome = "ok"
         started: float | None = None
@@ -205,7 +205,8 @@ def _is_late(transport: RpcContext) -> bool:
     return remaining is not None and remaining < 0.01
 
 
-def _headers(transport: RpcContext) -> dict[str, str]:
+def metadata_of(transport: RpcContext) -> dict[str, str]:
+    """What came with the call as metadata."""
     # Keys are lower case on the wire; values of "-bin" keys are bytes and of no use here.
     return {key: value for key, value in transport.invocation_metadata() or () if isinstance(value, str)}
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from collections.abc import Sequence
+from typing import Any, Final
 
 import grpc
 from eurouter.v1 import response_object_pb2
 from eurouter.v1 import responses_pb2 as pb
 from grpc import aio
 
+from service.api.responses.background import BackgroundResponses
 from service.api.responses.handler import ResponsesHandler
 from service.api.responses.stored import StoredResponses
-from service.edge.grpc_calls import GrpcCalls, Rpc, client_left, decision_metadata
+from service.domain.errors import invalid
+from service.edge.grpc_calls import GrpcCalls, Rpc, client_left, decision_metadata, metadata_of
+from service.edge.submission import submission_of
 
 RESPONSES: Final = pb.DESCRIPTOR.services_by_name["ResponsesService"].full_name
 
 
 def responses_service(
-    wrap: GrpcCalls, responses: ResponsesHandler, stored: StoredResponses
+    wrap: GrpcCalls, responses: ResponsesHandler, stored: StoredResponses, background: BackgroundResponses
 ) -> grpc.GenericRpcHandler:
     """The service's handler."""
-    making = _Making(responses)
-    reading = _Reading(stored)
+    making = _Making(responses, background)
+    reading = _Reading(stored, background)
     return grpc.method_handlers_generic_handler(
         RESPONSES,
         {
@@ -36,16 +41,44 @@ def responses_service(
     )
 
 
+async def follow(
+    background: BackgroundResponses, rpc: Rpc[Any], response_id: str, after: int, include: Sequence[str]
+) -> None:
+    """Writes a background response's events; the caller may leave and come back."""
+    events = await background.follow(response_id, after, include, rpc.call)
+    transport = rpc.transport
+    try:
+        while batch := await events.next():
+            try:
+                for event in batch:
+                    await transport.write(event)
+            except aio.InternalError:
+                raise client_left(transport) from None
+    finally:
+        await events.aclose()
+
+
 class _Making:
-    def __init__(self, responses: ResponsesHandler) -> None:
+    def __init__(self, responses: ResponsesHandler, background: BackgroundResponses) -> None:
         self._responses = responses
+        self._background = background
 
     async def create(self, rpc: Rpc[pb.CreateResponseRequest]) -> response_object_pb2.Response:
+        submission = submission_of(metadata_of(rpc.transport), time.time)
+        if rpc.request.background:
+            return await self._background.accept(rpc.request, submission, rpc.call, streaming=False)
+        submission.refuse_in_foreground()
         answer = await self._responses.create(rpc.request, rpc.call)
         rpc.transport.set_trailing_metadata(decision_metadata(rpc, answer.decision))
         return answer.response
 
     async def stream(self, rpc: Rpc[pb.CreateResponseRequest]) -> None:
+        submission = submission_of(metadata_of(rpc.transport), time.time)
+        if rpc.request.background:
+            waiting = await self._background.accept(rpc.request, submission, rpc.call, streaming=True)
+            await follow(self._background, rpc, waiting.id, -1, ())
+            return
+        submission.refuse_in_foreground()
         events = await self._responses.stream(rpc.request, rpc.call)
         transport = rpc.transport
         try:
@@ -63,17 +96,22 @@ class _Making:
 
 
 class _Reading:
-    def __init__(self, stored: StoredResponses) -> None:
+    def __init__(self, stored: StoredResponses, background: BackgroundResponses) -> None:
         self._stored = stored
+        self._background = background
 
     async def get(self, rpc: Rpc[pb.GetResponseRequest]) -> response_object_pb2.Response:
         return await self._stored.get(rpc.request, rpc.call)
 
     async def follow(self, rpc: Rpc[pb.FollowResponseRequest]) -> None:
-        await self._stored.follow(rpc.request, rpc.call)
+        asked = rpc.request
+        after = asked.starting_after if asked.HasField("starting_after") else -1
+        if after < -1:
+            raise invalid("starting_after", f"must be the number of an event, or -1 for all; got {after}")
+        await follow(self._background, rpc, asked.response_id, after, asked.include)
 
     async def cancel(self, rpc: Rpc[pb.CancelResponseRequest]) -> response_object_pb2.Response:
-        return await self._stored.cancel(rpc.request, rpc.call)
+        return await self._background.cancel(rpc.request.response_id, rpc.call)
 
     async def delete(self, rpc: Rpc[pb.DeleteResponseRequest]) -> pb.DeleteResponseResponse:
         return await self._stored.delete(rpc.request, rpc.call)

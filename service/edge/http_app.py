@@ -48,6 +48,9 @@ NOT_OFFERED: Final[dict[str, str]] = {
 }
 """First path segments of APIs that OpenAI-style clients ask for and this service does not have."""
 
+_NOT_RESPONSES: Final = {"responses/compact": "Compaction", "responses/input_tokens": "Input tokens"}
+"""The same for paths that would otherwise be taken for the id of a response."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpApp:
@@ -159,6 +162,8 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
     except web.HTTPNotFound:
         return _answer(request, _unknown_path(request))
     except web.HTTPMethodNotAllowed as error:
+        if (missing := _not_offered(request)) is not None:
+            return _answer(request, missing)
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.method} is not possible here: use {allowed}"
         shown = _answer(request, ServiceError(Reason.ROUTE_NOT_FOUND, message, code="method_not_supported"))
@@ -168,19 +173,27 @@ async def _json_errors(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _unknown_path(request: web.Request) -> ServiceError:
-    # What isn't a host is not shown: it may be any bytes.
-    host = request.host if _HOST.fullmatch(request.host) else "HOST"
-    base = f"{request.scheme}://{host}/v1"
+    return _not_offered(request) or ServiceError(
+        Reason.ROUTE_NOT_FOUND,
+        f"no such path: {request.path[:200]}; set the client's base URL to {_base(request)}",
+    )
+
+
+def _not_offered(request: web.Request) -> ServiceError | None:
     path = request.path.strip("/")
     for prefix in PREFIXES:
         inner = path.removeprefix(prefix.strip("/")).strip("/")
-        first = inner.split("/", 1)[0]
-        if first in NOT_OFFERED and inner != path:
-            message = f"{NOT_OFFERED[first]} API: not offered by this service; see GET {base}/models for what is"
+        name = NOT_OFFERED.get(inner.split("/", 1)[0]) or _NOT_RESPONSES.get(inner)
+        if name is not None and inner != path:
+            message = f"{name} API: not offered by this service; see GET {_base(request)}/models for what is"
             return ServiceError(Reason.API_NOT_OFFERED, message)
-    return ServiceError(
-        Reason.ROUTE_NOT_FOUND, f"no such path: {request.path[:200]}; set the client's base URL to {base}"
-    )
+    return None
+
+
+def _base(request: web.Request) -> str:
+    # What isn't a host is not shown: it may be any bytes.
+    host = request.host if _HOST.fullmatch(request.host) else "HOST"
+    return f"{request.scheme}://{host}/v1"
 
 
 def _answer(request: web.Request, error: ServiceError) -> web.Response:

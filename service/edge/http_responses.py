@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import orjson
 from aiohttp import web
 from eurouter.v1 import response_events_pb2
 from eurouter.v1 import responses_pb2 as pb
 from google.protobuf.message import Message
 
 from service import wire
+from service.api.responses.background import BackgroundResponses
 from service.api.responses.handler import ResponsesHandler
 from service.api.responses.stored import StoredResponses
 from service.api.responses.stream import ResponseStream
@@ -20,8 +23,9 @@ from service.edge import http_bodies
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
 from service.edge.http_calls import HttpCall
+from service.edge.submission import submission_of
 
-_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-1|[0-9]{1,9}")
 _TRUE: Final = frozenset({"true", "1"})
 _FALSE: Final = frozenset({"", "false", "0"})
 
@@ -33,11 +37,13 @@ class HttpResponses:
         self,
         responses: ResponsesHandler,
         stored: StoredResponses,
+        background: BackgroundResponses,
         heartbeats: Heartbeats,
         hint_fields: Callable[[], frozenset[str]],
     ) -> None:
         self._responses = responses
         self._stored = stored
+        self._background = background
         self._heartbeats = heartbeats
         self._hint_fields = hint_fields
 
@@ -45,6 +51,13 @@ class HttpResponses:
         """POST /responses, streamed when its `stream` is true."""
         ignored: list[str] = []
         request = http_bodies.parse(pb.CreateResponseRequest, await http.read(), self._hint_fields(), ignored)
+        submission = submission_of(http.request.headers, time.time)
+        if request.background:
+            waiting = await self._background.accept(request, submission, http.call, streaming=request.stream)
+            if request.stream:
+                return await self._follow(http, waiting.id, -1, ())
+            return _json(http, waiting)
+        submission.refuse_in_foreground()
         if request.stream:
             return await self._stream(http, request, ignored)
         answer = await self._responses.create(request, http.call)
@@ -58,11 +71,8 @@ class HttpResponses:
         """GET /responses/{id}; with `stream=true` the events of a background response."""
         include = _list(http, "include")
         if _flag(http, "stream"):
-            asked = pb.FollowResponseRequest(response_id=_id(http), include=include)
-            starting_after = http.request.query.get("starting_after")
-            if starting_after is not None:
-                asked.starting_after = _number("starting_after", starting_after)
-            await self._stored.follow(asked, http.call)
+            after = _number("starting_after", http.request.query.get("starting_after", "-1"))
+            return await self._follow(http, _id(http), after, include)
         if "starting_after" in http.request.query:
             raise invalid("starting_after", "is for streams only: add stream=true or leave it out")
         asked_whole = pb.GetResponseRequest(response_id=_id(http), include=include)
@@ -75,7 +85,7 @@ class HttpResponses:
 
     async def cancel(self, http: HttpCall) -> web.StreamResponse:
         """POST /responses/{id}/cancel."""
-        return _json(http, await self._stored.cancel(pb.CancelResponseRequest(response_id=_id(http)), http.call))
+        return _json(http, await self._background.cancel(_id(http), http.call))
 
     async def input_items(self, http: HttpCall) -> web.StreamResponse:
         """GET /responses/{id}/input_items."""
@@ -87,6 +97,23 @@ class HttpResponses:
             if name in query:
                 setattr(asked, name, _text(name, query[name]))
         return _json(http, await self._stored.input_items(asked, http.call))
+
+    async def _follow(
+        self, http: HttpCall, response_id: str, after: int, include: Sequence[str]
+    ) -> web.StreamResponse:
+        """A background response's events; the caller may leave and come back."""
+        events = await self._background.follow(response_id, after, include, http.call)
+        shown = {REQUEST_ID: http.call.request_id}
+        try:
+            async with http_bodies.event_stream(http, self._heartbeats, shown) as response:
+                http.tell = _told_alone
+                while batch := await events.next():
+                    await response.write(b"".join(map(_event, batch)))
+                    self._heartbeats.wrote(response)
+            await response.write_eof(http_bodies.DONE)
+            return response
+        finally:
+            await events.aclose()
 
     async def _stream(
         self, http: HttpCall, request: pb.CreateResponseRequest, ignored: list[str]
@@ -117,6 +144,13 @@ def _told(events: ResponseStream, failure: ServiceError) -> bytes:
     """What ends a stream whose response failed: the events say so already, or an error event does."""
     event = events.error(failure)
     return (b"" if event is None else _event(event)) + http_bodies.DONE
+
+
+def _told_alone(failure: ServiceError) -> bytes:
+    """What ends the stream of a follower: the response goes on, so that no event of it can say so."""
+    code = failure.spec.openai_code or "server_error"
+    told = {"type": "error", "code": code, "message": failure.message, "param": None}
+    return b"event: error\ndata: %b\n\n" % orjson.dumps(told) + http_bodies.DONE
 
 
 def _json(http: HttpCall, message: Message) -> web.Response:

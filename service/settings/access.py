@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -70,6 +70,11 @@ class OwnerSettings(Part):
         "address) or the common name.",
     )
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Filters for all its calls.")
+    on_worker_loss: Literal["restart", "fail"] = Field(
+        default="restart",
+        description="What becomes of a background response whose worker was lost after output could be seen: "
+        "begun anew, readers told to start over, or failed.",
+    )
 
     def to_domain(self) -> OwnerRow:
         """The same for the lookup."""

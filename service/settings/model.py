@@ -25,6 +25,7 @@ from service.settings.parts import (
     FloorSettings,
     GrpcSettings,
     HttpSettings,
+    JobsSettings,
     LogSettings,
     PositiveSeconds,
     ResponsesSettings,
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Routing rules.", json_schema_extra=LIVE)
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Calls to providers.")
     database: DatabaseSettings = Field(default_factory=DatabaseSettings, description="Where responses are stored.")
+    jobs: JobsSettings = Field(default_factory=JobsSettings, description="Background responses.")
     responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="Stored responses.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
     drain: DrainSettings = Field(

@@ -277,6 +277,26 @@ class DatabaseSettings(Part):
     )
 
 
+class JobsSettings(Part):
+    """Background responses, and who works on them."""
+
+    here: bool = Field(default=True, description="Work on background responses in the serving processes.")
+    concurrency: int = Field(default=64, ge=1, le=10_000, description="Jobs that one process works on at a time.")
+    per_owner: int = Field(
+        default=64, ge=1, le=100_000, description="Jobs of one owner under way at a time, in all processes."
+    )
+    lease_seconds: float = Field(
+        default=30.0,
+        ge=3,
+        le=3600,
+        allow_inf_nan=False,
+        description="After which a job whose worker was lost is another's.",
+    )
+    max_run_seconds: PositiveSeconds = Field(
+        default=3600.0, description="The longest that one run of a job may ask its providers; seconds."
+    )
+
+
 class ResponsesSettings(Part):
     """Stored responses."""
 

@@ -254,7 +254,7 @@ async def test_a_chain_of_fifty_links_is_one_statement(database: PostgresDatabas
     assert statements == [CHAIN]
 
 
-async def test_every_call_is_one_statement_and_nothing_beside_it(database: PostgresDatabase) -> None:
+async def test_a_call_is_one_statement_and_one_that_removes_much_a_transaction(database: PostgresDatabase) -> None:
     store = PostgresResponses(database)
     await store.insert(response(0))
     statements: list[str] = []
@@ -262,9 +262,10 @@ async def test_every_call_is_one_statement_and_nothing_beside_it(database: Postg
         connection.add_query_logger(lambda record: statements.append(record.query))
     await store.insert(response(1))
     await store.get("a", "resp_1")
+    assert len(statements) == 2
     await store.delete("a", "resp_1")
-    await store.sweep(10)
-    assert len(statements) == 4
+    assert [statement.strip(";") for statement in statements[2::3]] == ["BEGIN", "COMMIT"]
+    assert len(statements) == 6
 
 
 async def test_sweep_and_chain_use_indexes_in_a_large_table(database: PostgresDatabase) -> None:
@@ -275,9 +276,9 @@ async def test_sweep_and_chain_use_indexes_in_a_large_table(database: PostgresDa
         """)
         await connection.execute("ANALYZE responses")
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        await connection.execute(f"PREPARE sweep (bigint) AS {SWEEP}")
+        await connection.execute(f"PREPARE sweep (bigint, bigint) AS {SWEEP}")
         await connection.execute(f"PREPARE chain (text, text, int, bigint) AS {CHAIN}")
-        sweep = "\n".join(row[0] for row in await connection.fetch("EXPLAIN EXECUTE sweep (200)"))
+        sweep = "\n".join(row[0] for row in await connection.fetch("EXPLAIN EXECUTE sweep (200, 10000)"))
         chain = "\n".join(row[0] for row in await connection.fetch("EXPLAIN EXECUTE chain ('resp_9', 'a', 9, 99)"))
         await connection.execute("RESET plan_cache_mode")
     assert "Index Scan using responses_expires_at on responses" in sweep

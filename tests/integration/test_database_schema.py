@@ -17,6 +17,10 @@ from service.domain.stored import NewResponse
 from tests.support import postgres
 
 Capture = pytest.CaptureFixture[str]
+TABLES = [
+    *("eurouter_version", "idempotency", "job_requests", "jobs"),
+    *("response_events", "responses", "usage_records"),
+]
 NEW = NewResponse("resp_1", "a", None, "completed", b"r", b"i", 3600.0)
 
 
@@ -62,7 +66,7 @@ def test_every_revision_of_the_scripts_is_known_in_order() -> None:
 def test_an_empty_database_becomes_what_the_schema_says(database_url: str) -> None:
     assert migrations.status(parse_url(database_url)).state is SchemaState.EMPTY
     assert migrations.migrate(parse_url(database_url)) is None
-    assert look(database_url) == ["eurouter_version", "responses"]
+    assert look(database_url) == TABLES
     assert migrations.status(parse_url(database_url)) == migrations.Status(HEAD, 0)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.database.open import DatabaseOptions, open_database
-from adapters.database.responses_sqlite import CHAIN, SWEEP, SqliteResponses
+from adapters.database.responses_sqlite import CHAIN, EXPIRED, SWEEP_KEYS, SqliteResponses
 from adapters.database.sqlite import SqliteDatabase
 from adapters.database.url import SqliteTarget, parse_url
 from service.domain.stored import NewResponse, StoreError
@@ -255,11 +255,14 @@ async def test_sweep_and_chain_use_indexes(database: SqliteDatabase) -> None:
     def plan(connection: sqlite3.Connection, sql: str, arguments: object) -> list[str]:
         return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)]  # type: ignore[arg-type]
 
-    sweep = await database.write(lambda connection: plan(connection, SWEEP, (0.0, 100)))
-    assert [step for step in sweep if "responses" in step] == [
-        "SEARCH responses USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH responses USING COVERING INDEX responses_expires_at (expires_at<?)",
+    sweep = await database.read(lambda connection: plan(connection, EXPIRED, (0.0, 100)))
+    assert sweep == [
+        "SEARCH r USING INDEX responses_expires_at (expires_at<?)",
+        "SEARCH j USING INDEX sqlite_autoindex_jobs_1 (id=?) LEFT-JOIN",
     ]
+    keys = await database.write(lambda connection: plan(connection, SWEEP_KEYS, (0.0, 100)))
+    assert "SEARCH idempotency USING INDEX idempotency_expires_at (expires_at<?)" in keys
+    assert not [step for step in keys if step.startswith("SCAN")]
     chain = await database.read(lambda connection: plan(connection, CHAIN, values))
     assert not [step for step in chain if step.startswith("SCAN") and step != "SCAN link"]
 

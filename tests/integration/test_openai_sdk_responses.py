@@ -419,9 +419,21 @@ async def test_a_foreground_response_is_neither_cancelled_nor_followed(
     assert "background" in caught.value.message
     with pytest.raises(openai.BadRequestError):
         await client.responses.retrieve(made.id, stream=True, starting_after=3)
-    with pytest.raises(openai.BadRequestError) as refused:
-        await client.responses.create(model="sim/alpha", input="hello", background=True)
-    assert refused.value.param == "background"
+
+
+async def test_a_background_response_is_polled_streamed_and_cancelled_as_openais_users_do(
+    up: InProcess, client: openai.AsyncOpenAI
+) -> None:
+    up.alpha.script(Script(text="one two", first_byte_delay=0.2))
+    waiting = await client.responses.create(model="sim/alpha", input="hello", background=True)
+    assert waiting.status == "queued"
+    while (made := await client.responses.retrieve(waiting.id)).status in ("queued", "in_progress"):
+        await asyncio.sleep(0.05)
+    assert (made.status, made.output_text) == ("completed", "one two")
+    events = [event async for event in await client.responses.retrieve(waiting.id, stream=True, starting_after=1)]
+    assert [event.sequence_number for event in events] == list(range(2, 2 + len(events)))
+    assert events[-1].type == "response.completed"
+    assert (await client.responses.cancel(waiting.id)).status == "completed"
 
 
 ERRORS: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str]] = [

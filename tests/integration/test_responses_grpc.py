@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from grpc import aio
 
 from adapters.keys import hash_secret, make_key, public_id
 from adapters.providers.simulator import SERVER_ERROR, Cut, Script
-from tests.support.running import InProcess, ask_response, running_service
+from tests.support.running import InProcess, ask_response, running_service, two_dialects
 from tests.support.statuses import info_of
 
 PEPPER = "a pepper for tests only, long enough"
@@ -126,8 +127,6 @@ async def test_the_operators_zero_retention_turns_storage_off_and_says_so(tmp_pa
     facts = {"retention_days": {"value": 0, "source": "https://example.org/terms", "verified_on": "2026-11-01"}}
 
     def catalog(alpha: str, beta: str) -> dict[str, Any]:
-        from tests.support.running import two_dialects
-
         rows = two_dialects(alpha, beta)
         for provider in rows["providers"]:
             provider["facts"] = facts
@@ -141,6 +140,23 @@ async def test_the_operators_zero_retention_turns_storage_off_and_says_so(tmp_pa
         refused = await failure_of(up.responses.CreateResponse(ask_response(store=True)))
         assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "operator's max_retention_days" in (refused.details() or "")
+
+
+async def test_a_conversation_that_lost_hundreds_of_turns_still_reaches_its_caller(tmp_path: Path) -> None:
+    def catalog(alpha: str, beta: str) -> dict[str, Any]:
+        rows = two_dialects(alpha, beta)
+        rows["models"][0]["endpoints"][0]["context_length"] = 3000
+        return rows
+
+    async with running_service(tmp_path, catalog=catalog) as up:
+        turns: list[Any] = [{"role": "user", "content": f"question {number}, at length"} for number in range(800)]
+        call = up.responses.CreateResponse(ask_response(text=turns, truncation="auto"))
+        assert (await call).status == response_object_pb2.RESPONSE_STATUS_COMPLETED
+        told = dict(await call.trailing_metadata())["x-truncated-items"].split(",")
+        assert told[:2] == ["input[0]", "input[1]"]
+        assert re.fullmatch(r"\+[0-9]+", told[-1])
+        sent = up.alpha.calls[-1].body["messages"]
+        assert len(told) - 1 + int(told[-1]) + len(sent) == len(turns)
 
 
 async def test_following_and_cancelling_need_a_background_response(up: InProcess) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.providers.simulator import SERVER_ERROR, Cut, Script, ToolCall, Usage
 from tests.support import responses_schema
@@ -242,11 +243,7 @@ async def test_what_needs_storage_is_refused_where_nothing_may_be_kept(
         assert "provider.max_retention_days" in refused.error["message"]
 
 
-async def test_background_is_refused_and_foreground_responses_are_neither_followed_nor_cancelled(
-    door: ResponsesDoor,
-) -> None:
-    refused = await door.create(asked(background=True))
-    assert (refused.status, refused.error["param"]) == (400, "background")
+async def test_foreground_responses_are_neither_followed_nor_cancelled(door: ResponsesDoor) -> None:
     made = (await door.create(asked())).json
     for method, path in (("GET", f"/{made['id']}?stream=true"), ("POST", f"/{made['id']}/cancel")):
         answer = await door.call(method, path)
@@ -254,6 +251,45 @@ async def test_background_is_refused_and_foreground_responses_are_neither_follow
     for method, path in (("GET", "/resp_no?stream=true"), ("POST", f"/resp_{'1' * 36}/cancel"), ("GET", "/x")):
         answer = await door.call(method, path)
         assert (answer.status, answer.error["reason"]) == (404, "RESPONSE_NOT_FOUND")
+
+
+async def test_what_is_too_large_or_too_deep_to_be_continued_is_told_as_too_long(tmp_path: Path) -> None:
+    limits = {"responses": {"max_chain_depth": 2, "max_chain_bytes": 20_000}}
+    async with responses_door(tmp_path, limits) as door:
+        large = (await door.create(asked(text="z" * 21_000))).json
+        refused = await door.create(asked(previous_response_id=large["id"]))
+        assert (refused.status, refused.error["reason"]) == (400, "CONVERSATION_TOO_LONG")
+        assert "20000 bytes" in refused.error["message"]
+        last: dict[str, Any] = {}
+        for _ in range(3):
+            last = (await door.create(asked(previous_response_id=last.get("id")))).json
+        refused = await door.create(asked(previous_response_id=last["id"]))
+        assert (refused.status, refused.error["reason"]) == (400, "CONVERSATION_TOO_LONG")
+        assert "would bring along more than 2 responses" in refused.error["message"]
+
+
+async def test_a_failing_database_is_named_in_the_log_and_never_to_a_caller(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    where = {"database": {"url": f"sqlite:///{tmp_path / 'file' / 'responses.db'}"}}
+    async with responses_door(tmp_path, where) as door:
+        with capture_logs() as logs:
+            refused = await door.create(asked())
+            followed = await door.stream(asked())
+        assert (refused.status, refused.error["reason"]) == (503, "STORE_UNAVAILABLE")
+        assert (followed.last["type"], followed.last["code"]) == ("error", "not_stored")
+        assert str(tmp_path) not in refused.error["message"] + followed.last["message"]
+        told = [line["error"] for line in logs if line["event"] == "store_failed"]
+        assert len(told) == 2
+        assert all(str(tmp_path) in error for error in told)
+        assert (await door.create(asked(store=False))).status == 200
+
+
+@pytest.mark.parametrize("path", ["compact", "input_tokens"])
+async def test_a_path_that_is_no_id_of_a_response_is_an_api_that_is_not_offered(
+    door: ResponsesDoor, path: str
+) -> None:
+    answer = await door.call("POST", f"/{path}", json={})
+    assert (answer.status, answer.error["reason"]) == (404, "API_NOT_OFFERED")
 
 
 async def test_two_services_on_one_database_continue_each_others_conversations(tmp_path: Path) -> None:

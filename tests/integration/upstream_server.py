@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.providers.dialect import UpstreamRequest
 from adapters.providers.http import HttpSettings
@@ -201,7 +202,7 @@ def endpoint(
     return Endpoint("acme/m", provider, "v/m", "m", Price(), Facts(), frozenset())
 
 
-def context(seconds: float = 10.0, **more: str) -> CallContext:
+def context(seconds: float = 10.0, **more: Any) -> CallContext:
     return CallContext(Principal("local"), "req-1", time.monotonic() + seconds, **more)
 
 

@@ -17,7 +17,7 @@ from tests.support.http_door import Answer, events
 from tests.support.running import CatalogOf, InProcess, running_service, two_dialects
 
 RESPONSES: Final = "/v1/responses"
-TERMINAL: Final = {"response.completed", "response.incomplete", "response.failed", "error"}
+TERMINAL: Final = {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"}
 
 
 def asked(model: str = "sim/alpha", text: object = "hello", **fields: object) -> dict[str, Any]:
@@ -27,12 +27,13 @@ def asked(model: str = "sim/alpha", text: object = "hello", **fields: object) ->
 
 @dataclass
 class Followed:
-    """A response as server-sent events; `done` when it ended with [DONE]."""
+    """A response as server-sent events; `done` when it ended with [DONE]. `first`: the first event's number."""
 
     headers: Mapping[str, str]
     events: list[dict[str, Any]] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     done: bool = False
+    first: int = 0
 
     @property
     def types(self) -> list[str]:
@@ -68,7 +69,7 @@ class Followed:
         assert data.startswith(b"data: "), event
         value = json.loads(data.removeprefix(b"data: "))
         assert name.decode() == f"event: {value['type']}"
-        assert value["sequence_number"] == len(self.events)
+        assert value["sequence_number"] == self.first + len(self.events)
         assert not self.events or self.types[-1] not in TERMINAL, f"after the terminal event: {value}"
         responses_schema.check_event(value)
         self.events.append(value)
@@ -97,6 +98,14 @@ class ResponsesDoor:
         """A request that is not streamed; as JSON, or bytes as they are."""
         sent = {"data": request} if isinstance(request, bytes) else {"json": request}
         return await self.call("POST", path, **sent, **options)
+
+    async def stream_begun(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """The response in the first event of a stream that is left after it."""
+        url = self.up.http + RESPONSES
+        async with self.session.post(url, json=request) as response:
+            first = await response.content.readuntil(b"\n\n")
+        begun: dict[str, Any] = json.loads(first.partition(b"data: ")[2])["response"]
+        return begun
 
     async def stream(self, request: Mapping[str, object], path: str = RESPONSES, **options: Any) -> Followed:
         """A streamed request, read to its end."""

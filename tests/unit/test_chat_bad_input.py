@@ -352,6 +352,9 @@ def test_wrong_audio_files_and_cache_marks_are_named(part: dict[str, Any], path:
 
 
 def test_what_names_state_at_a_provider_is_refused_with_the_reason() -> None:
+    unnamed = refused(messages=said({"type": "input_video", "input_video": {"file_id": "file-1"}}))
+    assert unnamed.reason is Reason.FOREIGN_STATE
+    assert unnamed.violations[0].path == "messages[0].content[0].input_video.file_id"
     error = refused(messages=said({"type": "file", "file": {"file_id": "file-1"}}))
     assert error.reason is Reason.FOREIGN_STATE
     assert "send the bytes in file_data" in error.message

@@ -126,3 +126,8 @@ def test_an_operation_without_its_diff_touches_no_file() -> None:
 def test_an_earlier_call_that_is_no_action_is_shown_as_what_it_was_made() -> None:
     assert json.loads(arguments_of("local_shell", "not json")) == {"command": ["not json"]}
     assert json.loads(arguments_of("shell", "not json")) == {"commands": ["'not json'"]}
+
+
+def test_half_of_a_surrogate_pair_spoils_no_action() -> None:
+    command = json.loads(action_of("local_shell", '{"command":["\\ud800", "\\ud83d\\ude00", "ä"]}'))["command"]
+    assert command == ["\ufffd", "\U0001f600", "ä"]

@@ -74,6 +74,17 @@ def test_a_request_without_a_model_says_where_to_name_one() -> None:
     assert set(complaints(pb.CreateResponseRequest(input=request().input))) == {"model"}
 
 
+def test_what_is_nested_too_deeply_is_told_so_wherever_it_stands() -> None:
+    deep = '{"type":"x","a":' + "[" * 101 + "]" * 101 + "}"
+    ask = request()
+    ask.tools.add().opaque.CopyFrom(content_pb2.Opaque(type="x", json=deep))
+    ask.input.add().opaque.CopyFrom(content_pb2.Opaque(type="x", json=deep))
+    told = complaints(ask)
+    assert told == dict.fromkeys(
+        ("tools[0]", "input[1]"), "must be a JSON object as text: nested deeper than 100 levels"
+    )
+
+
 def test_background_and_store_false_contradict_and_both_are_named() -> None:
     assert set(complaints(background=True, store=False)) == {"background", "store"}
     assert read(background=True).background
@@ -112,6 +123,26 @@ def test_background_and_store_false_contradict_and_both_are_named() -> None:
             },
             "input[0].output.file_id",
             "send the screenshot in image_url",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_video", "file_id": "file-1"}]}]},
+            "input[0].content[0].file_id",
+            "send what it holds",
+        ),
+        (
+            {
+                "input": [
+                    USER,
+                    {"type": "additional_tools", "tools": [{"type": "x", "vector_store_ids": ["vs_1"]}]},
+                ]
+            },
+            "input[1].tools[0].vector_store_ids",
+            "leave the item out",
+        ),
+        (
+            {"input": [USER, {"type": "additional_tools", "tools": [{"type": "x", "container": "cntr_1"}]}]},
+            "input[1].tools[0].container",
+            'use {"type": "auto"}',
         ),
     ],
     ids=str,

@@ -8,7 +8,9 @@ import orjson
 import pytest
 from eurouter.v1 import response_items_pb2 as items_pb
 
+from service.api.responses.ids import as_kept
 from service.api.responses.items import READERS
+from service.api.responses.read_request import conversation
 from service.api.responses.sealed import OPENAI, Seal, seal, unseal
 from service.domain.fields import Field
 from service.domain.generation import (
@@ -25,7 +27,7 @@ from service.domain.generation import (
     ToolResult,
     Turn,
 )
-from tests.support.response_requests import complaints, read, turns, whole
+from tests.support.response_requests import complaints, items, read, turns, whole
 
 USER = {"role": "user", "content": "hello"}
 NATIVE = "openai_responses"
@@ -423,6 +425,40 @@ def test_a_call_that_an_earlier_answer_ended_in_is_left_out_because_nobody_can_a
     )
     assert [turn.items for turn in made] == [("msg_a",), ("msg_b",), ("input[0]",)]
     assert "input[1].arguments" in complaints(input=[USER, cut])
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"type": "custom_tool_call", "name": "c", "input": "a", "status": "incomplete"},
+        {"type": "local_shell_call", "action": {"type": "exec", "command": [], "env": {}}, "status": "incomplete"},
+        {"type": "shell_call", "action": {"commands": []}, "status": "incomplete"},
+        {"type": "apply_patch_call", "operation": {"type": "update_file"}, "status": "in_progress"},
+    ],
+    ids=lambda cut: str(cut["type"]),
+)
+def test_any_kind_of_call_that_an_answer_ended_in_may_go_unanswered(cut: dict[str, Any]) -> None:
+    said_before = {"id": "msg_a", **USER}
+    made = turns(USER, history=[said_before, {**cut, "id": "it_b", "call_id": "call_1"}])
+    assert [turn.items for turn in made] == [("msg_a",), ("input[0]",)]
+
+
+def test_what_a_listing_fills_in_asks_for_nothing_when_the_conversation_goes_on() -> None:
+    image = {"type": "input_image", "image_url": "https://a.example/b.png"}
+    kept = as_kept(items({"role": "user", "content": [image]}), "resp_" + "0" * 36)
+    assert kept[0].message.content[0].input_image.detail == "auto"
+    assert set(conversation(read(input="and?"), kept, {})[1].fields) == {Field.IMAGE_INPUT}
+
+
+def test_a_call_that_was_whole_when_its_answer_ended_can_be_answered() -> None:
+    cut = call(id="fc_b", status="incomplete")
+    once = [{"id": "msg_a", **USER}, cut]
+    made = turns(output(), history=once)
+    assert [turn.items for turn in made] == [("msg_a",), ("fc_b",), ("input[0]",)]
+    later = turns(USER, history=[*once, output(id="fco_c")])
+    assert [turn.items for turn in later] == [("msg_a",), ("fc_b",), ("fco_c",), ("input[0]",)]
+    again = turns(output(), history=[*once, {"id": "msg_c", **USER}, call(id="fc_d")])
+    assert [turn.items for turn in again] == [("msg_a",), ("msg_c",), ("fc_d",), ("input[0]",)]
 
 
 def test_what_is_wrong_in_an_earlier_response_is_told_with_the_items_id() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -141,6 +141,21 @@ async def test_the_first_batch_holds_everything_up_to_the_first_visible_event() 
     assert [type(event) for event in first] == [Start, TextDelta]
     assert (before, run.committed) == (False, True)
     assert await run.next() == [TextDelta("two")]
+
+
+async def test_a_list_that_is_too_long_for_a_header_ends_with_how_many_more_there_are() -> None:
+    w = world({A: says("hi")})
+    run = w.open()
+    await run.next()
+    names = tuple(f"msg_{number:040d}" for number in range(500))
+    whole = dict(replace(run.decision, truncated=names[:40]).headers())["x-truncated-items"]
+    assert whole == ",".join(names[:40])
+    cut = dict(replace(run.decision, truncated=names).headers())["x-truncated-items"]
+    *told, more = cut.split(",")
+    assert tuple(told) == names[: len(told)]
+    assert more == f"+{500 - len(told)}"
+    assert len(whole) < len(cut) < 2048
+    assert dict(replace(run.decision, ignored=("x" * 9999,)).headers())["x-ignored-parameters"] == "+1"
 
 
 @pytest.mark.parametrize(

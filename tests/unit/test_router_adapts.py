@@ -33,7 +33,7 @@ from service.domain.selection import Selection
 from service.domain.truncate import estimate
 from service.router import Router, RouterSettings
 from tests.support.catalogs import EVERY_FIELD, endpoint, model
-from tests.support.upstreams import FakeClock, FakeUpstream, RecordingTelemetry, Script, context, fails, says
+from tests.support.upstreams import FakeClock, FakeUpstream, Hang, RecordingTelemetry, Script, context, fails, says
 
 BOTH = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 PLAIN = EVERY_FIELD - {Field.CUSTOM_TOOLS, Field.LOCAL_TOOLS}
@@ -144,6 +144,16 @@ async def test_a_fallback_is_fitted_anew_and_nothing_of_the_first_try_is_left() 
     folded, _ = await w.ask(AGENT, streamed=True)
     assert w.upstream.generations[1] is AGENT
     assert folded.choices[0].calls[0].arguments == '{"input":"kept"}'
+
+
+async def test_leaving_a_bridged_stream_between_two_reads_ends_the_upstream_call() -> None:
+    half: list[Event] = [ToolCallStart(0, "c0", "exec"), ToolCallDelta(0, '{"input":"a')]
+    w = World({endpoint("a", expressible=PLAIN): Script(([Start("id", "m")], half, Hang()))})
+    selection = Selection((WantedModel(model("vendor/model", *w.rows)),), Policy(Preferences()))
+    run = w.router.open(AGENT, Needs(), selection, context())
+    await run.next()
+    await run.aclose()
+    assert w.upstream.open_streams == 0
 
 
 # --- contexts ---

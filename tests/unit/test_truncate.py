@@ -135,6 +135,20 @@ def test_a_call_and_its_result_are_never_parted_however_far_apart() -> None:
     assert left(*pending)[1] == ()
 
 
+def test_what_only_a_dialect_can_call_and_answer_is_not_parted_either() -> None:
+    def step(number: int) -> tuple[Turn, Turn]:
+        call, reply = f"call_{number}", f"reply_{number}"
+        return (
+            Turn(Role.ASSISTANT, (Opaque("d", "computer_call", "{}"),), items=(call,)),
+            Turn(Role.USER, (Opaque("d", "computer_call_output", "{}"),), items=(reply,)),
+        )
+
+    turns = (user("one"), *step(0), user("do it"), *step(1), *step(2), *step(3))
+    budget = estimate(Generation(turns)) - 1
+    assert left(*turns, budget=budget)[1] == ("one", "call_0", "reply_0")
+    assert left(*turns)[0] == ["do it", "call_3", "reply_3"]
+
+
 def test_only_the_turns_change() -> None:
     generation = Generation((user("one"), user("two")), temperature=0.5, truncate=True)
     assert truncate(generation, 0)[0] == dataclasses.replace(generation, turns=generation.turns[1:])

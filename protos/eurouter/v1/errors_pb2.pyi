@@ -90,6 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Not possible with a response in this state, or only with a background one. FAILED_PRECONDITION, 400."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
+    ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 34
+    """The idempotency key was used for another request. ALREADY_EXISTS, 422."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of google.rpc.ErrorInfo (domain eurouter.dev), without the prefix. Each
@@ -165,4 +167,6 @@ ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 32
 """Not possible with a response in this state, or only with a background one. FAILED_PRECONDITION, 400."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
+ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 34
+"""The idempotency key was used for another request. ALREADY_EXISTS, 422."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -693,6 +693,10 @@ class StoredResponseBody(_message.Message):
 
     RESPONSE_FIELD_NUMBER: _builtins.int
     INCLUDE_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    KEPT_UNTIL_FIELD_NUMBER: _builtins.int
+    kept_until: _builtins.int
+    """When it is deleted at the latest, Unix seconds."""
     @_builtins.property
     def response(self) -> _response_object_pb2.Response:
         """The response with all that it holds, whatever the request's `include` named."""
@@ -701,19 +705,63 @@ class StoredResponseBody(_message.Message):
     def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the request's `include` named."""
 
+    @_builtins.property
+    def filters(self) -> Global___DataFilters:
+        """The filters on data under which it was made, those of the conversation before it included."""
+
     def __init__(
         self,
         *,
         response: _response_object_pb2.Response | None = ...,
         include: _abc.Iterable[_builtins.str] | None = ...,
+        filters: Global___DataFilters | None = ...,
+        kept_until: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include", b"include", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "include", b"include", "kept_until", b"kept_until", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoredResponseBody: _TypeAlias = StoredResponseBody  # noqa: Y015
+
+@_typing.final
+class DataFilters(_message.Message):
+    """Filters on where data may go; what continues a response obeys them too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_RESIDENCY_FIELD_NUMBER: _builtins.int
+    DATA_COLLECTION_DENY_FIELD_NUMBER: _builtins.int
+    MAX_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    EU_OWNED_FIELD_NUMBER: _builtins.int
+    data_collection_deny: _builtins.bool
+    """Whether endpoints that may train on the data are left out."""
+    max_retention_days: _builtins.int
+    """For how many days a provider may keep the data at most."""
+    eu_owned: _builtins.bool
+    """Whether only providers with headquarters in the EU are asked."""
+    @_builtins.property
+    def data_residency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions, all of which hold."""
+
+    def __init__(
+        self,
+        *,
+        data_residency: _abc.Iterable[_builtins.str] | None = ...,
+        data_collection_deny: _builtins.bool = ...,
+        max_retention_days: _builtins.int | None = ...,
+        eu_owned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_retention_days", b"_max_retention_days", "max_retention_days", b"max_retention_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_retention_days", b"_max_retention_days", "data_collection_deny", b"data_collection_deny", "data_residency", b"data_residency", "eu_owned", b"eu_owned", "max_retention_days", b"max_retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_retention_days: _TypeAlias = _typing.Literal["max_retention_days"]  # noqa: Y015
+    _WhichOneofArgType__max_retention_days: _TypeAlias = _typing.Literal["_max_retention_days", b"_max_retention_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_retention_days) -> _WhichOneofReturnType__max_retention_days | None: ...
+
+Global___DataFilters: _TypeAlias = DataFilters  # noqa: Y015
 
 @_typing.final
 class StoredResponseInput(_message.Message):

@@ -8,7 +8,15 @@ from typing import Final, assert_never
 from eurouter.v1 import content_pb2 as pb
 
 from service.api.chat.call import ChatDraft
-from service.api.media import FOREIGN, check_file_data, read_audio, read_breakpoint, read_image, read_opaque
+from service.api.media import (
+    FOREIGN,
+    check_file_data,
+    read_audio,
+    read_breakpoint,
+    read_image,
+    read_opaque,
+    refuse_stored,
+)
 from service.domain.fields import Field
 from service.domain.generation import File, Image, Part, Refusal, Text
 
@@ -57,6 +65,8 @@ def _part(draft: ChatDraft, at: str, part: pb.ContentPart) -> Part:
         case "opaque" | None:
             draft.need(Field.OPAQUE_INPUT, at)
             draft.need_dialect(at)
+            if part.opaque.type not in _KINDS:
+                refuse_stored(draft, at, part.opaque.json, "send what it holds")
             return read_opaque(draft, at, part.opaque, _KINDS)
         case _:
             assert_never(kind)

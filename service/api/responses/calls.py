@@ -27,7 +27,8 @@ from service.domain.generation import (
 )
 from service.wire import render_bytes
 
-_INCOMPLETE: Final = "incomplete"
+# An apply_patch_call knows no state between these two and the end.
+_CUT: Final = frozenset({"incomplete", "in_progress"})
 _JSON: Final = frozenset({"caller", "environment"})
 _CONTAINERS: Final = frozenset({"container_reference", "container_auto"})
 
@@ -50,30 +51,25 @@ def _call(
     if not item.call_id:
         draft.problems.add(f"{place.path}.call_id", "must not be empty: the call's output names it")
     details = _details(draft, place, item, hints)
-    return Beside(place, ToolCall(item.call_id, name, arguments, kind, details), item.id)
+    return Beside(place, ToolCall(item.call_id, name, arguments, kind, details), item.id, _was_cut(place, item))
 
 
-def _function_call(draft: ResponsesDraft, place: Place, item: pb.ResponseFunctionCall) -> Beside | None:
-    if _was_cut(place, item):
-        return None
+def _function_call(draft: ResponsesDraft, place: Place, item: pb.ResponseFunctionCall) -> Beside:
     check_name(draft.problems, place.path, item.name)
-    arguments = read_arguments(draft.problems, place.path, item.name, item.arguments)
+    arguments = item.arguments
+    if not _was_cut(place, item):
+        arguments = read_arguments(draft.problems, place.path, item.name, arguments)
     return _call(draft, place, item, item.name, arguments, "function", ("namespace", "caller"))
 
 
-def _custom_call(draft: ResponsesDraft, place: Place, item: pb.ResponseCustomToolCall) -> Beside | None:
-    if _was_cut(place, item):
-        return None
+def _custom_call(draft: ResponsesDraft, place: Place, item: pb.ResponseCustomToolCall) -> Beside:
     check_name(draft.problems, place.path, item.name)
     return _call(draft, place, item, item.name, item.input, "custom", ("namespace", "caller"))
 
 
-def _was_cut(place: Place, item: pb.ResponseFunctionCall | pb.ResponseCustomToolCall) -> bool:
-    """Whether an earlier answer ended within this call: nobody can answer it, so the conversation goes on without.
-
-    In the request itself it is its caller's to leave out.
-    """
-    return not place.own and item.status == _INCOMPLETE
+def _was_cut(place: Place, item: Any) -> bool:
+    """Whether an earlier answer ended within this call. In the request itself it is its caller's to leave out."""
+    return not place.own and item.status in _CUT
 
 
 def _local_call(kind: LocalToolKind, body: str) -> Callable[[ResponsesDraft, Place, Any], Entry]:

@@ -16,6 +16,7 @@ from service.api.media import (
     read_breakpoint,
     read_image,
     read_opaque,
+    refuse_stored,
 )
 from service.api.problems import is_word, shown
 from service.api.responses.call import ResponsesDraft
@@ -81,6 +82,8 @@ def _part(draft: ResponsesDraft, at: str, part: pb.ResponseContent) -> Part:
         case "opaque" | None:
             draft.need(Field.OPAQUE_INPUT, at)
             draft.need_dialect(at)
+            if part.opaque.type not in _KINDS:
+                refuse_stored(draft, at, part.opaque.json, "send what it holds")
             return read_opaque(draft, at, part.opaque, _KINDS)
         case _:
             assert_never(kind)

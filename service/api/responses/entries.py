@@ -42,11 +42,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What stands beside the messages of an assistant's turn. `id` is the item's."""
+    """What stands beside the messages of an assistant's turn. `id` is the item's.
+
+    `cut`: a call within which an earlier answer ended, so it need not be answered.
+    """
 
     place: Place
     part: Reasoning | ToolCall | Opaque
     id: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

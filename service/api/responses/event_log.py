@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from eurouter.v1 import response_events_pb2 as pb
+
+Detail: TypeAlias = Literal["all", "items", "nothing"]
+"""Which events are made: all of them, those of states and whole items, or none, where nobody reads any."""
 
 
 class EventLog:
-    """Numbers events from 0 without gaps. A `silent` one is for whole answers, where nobody makes events.
+    """Numbers events from `first` on without gaps. What makes events asks it whether they are wanted.
 
-    An event is added once it is filled: one that could not be filled takes no number.
+    `silent`: nothing is told of what happens within an item; `items`: items are told to begin and end. An event
+    is added once it is filled: one that could not be filled takes no number.
     """
 
-    __slots__ = ("_events", "_number", "silent")
+    __slots__ = ("_events", "_number", "items", "silent")
 
-    def __init__(self, *, silent: bool = False) -> None:
-        self.silent = silent
+    def __init__(self, detail: Detail = "all", *, first: int = 0) -> None:
+        self.silent = detail != "all"
+        self.items = detail != "nothing"
         self._events: list[pb.ResponseStreamEvent] = []
-        self._number = 0
+        self._number = first
 
     def number(self) -> int:
         """The next number, taken."""

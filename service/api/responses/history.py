@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from eurouter.v1 import response_items_pb2 as items_pb
 from eurouter.v1 import response_object_pb2, responses_pb2
 
 from service.api.responses.ids import id_of, is_response_id, response_of_item
 from service.domain.errors import Reason, ServiceError, Violation, invalid
+from service.domain.preferences import Floor
 from service.domain.stored import Chain, ChainEnd, ResponseStore, StoredResponse, StoreError
 
 _FIELD: Final = "previous_response_id"
+_STORE_FAILED: Final = "store_failed"
 _CONTINUABLE: Final = frozenset({"completed", "incomplete"})
 _MAX_REFERENCED: Final = 32
 
@@ -30,11 +33,12 @@ class ChainLimits:
 
 
 def unavailable(error: StoreError) -> ServiceError:
-    """What a caller is told of a database that failed."""
+    """What a caller is told of a database that failed; why, and which one, is for the operator: it is logged."""
+    structlog.get_logger().warning(_STORE_FAILED, error=str(error))
     return ServiceError(
         Reason.STORE_UNAVAILABLE,
-        f"responses can't be stored or read now: {error}; a request with store false and without "
-        "previous_response_id needs no storage",
+        "responses can't be stored or read now: the database failed, and the service's log says why; a request "
+        "with store false and without previous_response_id needs no storage",
     )
 
 
@@ -48,15 +52,34 @@ def input_of(row: StoredResponse) -> list[items_pb.ResponseItem]:
     return list(responses_pb2.StoredResponseInput.FromString(row.input).items)
 
 
-def items_of(row: StoredResponse) -> list[items_pb.ResponseItem]:
-    """A stored response's own input and output."""
-    return [*input_of(row), *response_of(row).response.output]
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a request takes over from stored responses.
+
+    `items`, in order or by id; the `filters` on data under which they were made; `kept_until`, Unix seconds, is
+    when the first of them that is copied has to be gone, None when none is.
+    """
+
+    items: Mapping[str, items_pb.ResponseItem]
+    filters: Floor = Floor()
+    kept_until: int | None = None
+
+
+def filters_of(body: responses_pb2.StoredResponseBody) -> Floor:
+    """The filters on data under which a response was made."""
+    stored = body.filters
+    return Floor(
+        data_residency=tuple(stored.data_residency),
+        data_collection_deny=stored.data_collection_deny,
+        max_retention_days=stored.max_retention_days if stored.HasField("max_retention_days") else None,
+        eu_owned=stored.eu_owned,
+    )
 
 
 async def earlier_items(
     store: ResponseStore, owner: str, previous_id: str, limits: ChainLimits
-) -> list[items_pb.ResponseItem]:
-    """The items of `previous_id` and of everything before it, oldest first.
+) -> tuple[list[items_pb.ResponseItem], Floor]:
+    """The items of `previous_id` and of everything before it, oldest first, and the filters that they obeyed.
 
     Raises:
         ServiceError: PREVIOUS_RESPONSE_NOT_FOUND, WRONG_STATE, CONVERSATION_TOO_LONG, STORE_UNAVAILABLE.
@@ -68,13 +91,21 @@ async def earlier_items(
     except StoreError as error:
         raise unavailable(error) from error
     _judge(chain, limits)
-    return [item for row in reversed(chain.links) for item in items_of(row)]
+    items: list[items_pb.ResponseItem] = []
+    filters = Floor()
+    for row in reversed(chain.links):
+        body = response_of(row)
+        items += [*input_of(row), *body.response.output]
+        filters = filters_of(body)
+    # The newest response's filters hold those of all before it.
+    return items, filters
 
 
 def _judge(chain: Chain, limits: ChainLimits) -> None:
-    if not chain.links:
+    if not chain.links and chain.end is ChainEnd.GONE:
         raise _not_found("no such response: it was never stored, is deleted or expired, or is another owner's")
-    status = chain.links[0].status
+    # Even the newest one may be too large to be read.
+    status = chain.links[0].status if chain.links else "completed"
     if status not in _CONTINUABLE:
         running = status in ("queued", "in_progress")
         why = f"is still {status}: wait until it ends" if running else f"is {status} and can't be continued"
@@ -85,15 +116,15 @@ def _judge(chain: Chain, limits: ChainLimits) -> None:
         case ChainEnd.GONE:
             raise _not_found(f"the conversation is not whole: what came before {chain.links[-1].id} is gone")
         case ChainEnd.TOO_DEEP:
-            more = f"has more than {limits.depth} responses before it: start anew with a summary"
+            more = f"would bring along more than {limits.depth} responses: start anew with a summary"
         case ChainEnd.TOO_LARGE:
-            more = f"holds more than {limits.size} bytes: start anew with a summary"
+            more = f"would bring along more than {limits.size} bytes: start anew with a summary"
     raise _problem(Reason.CONVERSATION_TOO_LONG, more)
 
 
 async def referenced_items(
     store: ResponseStore, owner: str, references: Mapping[str, str], known: Mapping[str, items_pb.ResponseItem]
-) -> dict[str, items_pb.ResponseItem]:
+) -> Earlier:
     """Items by id, for references (JSON path -> id) that `known` items don't answer; unknown ones are left out.
 
     Raises:
@@ -106,20 +137,28 @@ async def referenced_items(
         raise invalid(
             path, f"items of at most {_MAX_REFERENCED} earlier responses may be referred to in one request"
         )
-    found = dict(known)
+    found, filters, until = dict(known), Floor(), None
     for response_id in sorted(responses):
         try:
             row = await store.get(owner, response_id)
         except StoreError as error:
             raise unavailable(error) from error
         if row is not None:
-            found.update({id_of(item): item for item in items_of(row)})
-    return found
+            body = response_of(row)
+            found.update({id_of(item): item for item in (*input_of(row), *body.response.output)})
+            filters = filters.narrowed_by(filters_of(body))
+            until = body.kept_until if until is None else min(until, body.kept_until)
+    return Earlier(found, filters, until)
 
 
 def status_name(status: response_object_pb2.ResponseStatus.ValueType) -> str:
     """A status as the API spells it."""
     return response_object_pb2.ResponseStatus.Name(status).removeprefix("RESPONSE_STATUS_").lower()
+
+
+def status_of(name: str) -> response_object_pb2.ResponseStatus.ValueType:
+    """The status that the API spells so."""
+    return response_object_pb2.ResponseStatus.Value(f"RESPONSE_STATUS_{name.upper()}")
 
 
 def _not_found(why: str) -> ServiceError:

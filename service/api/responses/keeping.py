@@ -12,7 +12,7 @@ from eurouter.v1 import response_object_pb2, responses_pb2
 from service.api.responses.call import ResponsesCall
 from service.api.responses.history import status_name, unavailable
 from service.domain.errors import Violation, invalid
-from service.domain.preferences import Policy
+from service.domain.preferences import Floor, Policy
 from service.domain.stored import NewResponse, ResponseStore, StoreError
 
 _DAY: Final = 86400.0
@@ -20,17 +20,22 @@ _DAY: Final = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """`store`: whether a response is kept; `retention`: for how many seconds."""
+    """`store`: whether a response is kept; `retention`: for how many seconds, until `until` (Unix seconds).
+
+    `filters` are those on data under which it is made: what continues it obeys them.
+    """
 
     store: bool
     retention: float
+    until: int = 0
+    filters: Floor = Floor()
 
 
-def keeping_for(call: ResponsesCall, policy: Policy, retention: float) -> Keeping:
+def keeping_for(call: ResponsesCall, policy: Policy, retention: float, now: float) -> Keeping:
     """What the request, the operator's policy and its own max_retention_days make of `store`.
 
     The days bind this service as they bind providers: a response is deleted here after them at the latest, and
-    with 0 nothing is written. `retention` is what settings give a response, in seconds.
+    with 0 nothing is written. `retention` is what settings give a response, in seconds, `now` is Unix time.
 
     Raises:
         ServiceError: INVALID_REQUEST for what needs storage where nothing may be stored.
@@ -41,13 +46,11 @@ def keeping_for(call: ResponsesCall, policy: Policy, retention: float) -> Keepin
         return Keeping(store=False, retention=0.0)
     if days is not None:
         retention = min(retention, days * _DAY)
-    return Keeping(store=call.store is not False, retention=retention)
+    return Keeping(call.store is not False, retention, int(now + retention), policy.data_filters)
 
 
 def _days(policy: Policy) -> int | None:
-    stated = (policy.preferences.max_retention_days, policy.floor.max_retention_days)
-    days = [each for each in stated if each is not None]
-    return min(days) if days else None
+    return policy.data_filters.max_retention_days
 
 
 def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:
@@ -70,6 +73,24 @@ def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:
 def _beside(name: str, zero: str) -> str:
     verb = {"store": "true", "background": "true"}.get(name, "")
     return f"{verb + ' ' if verb else ''}needs storage, and {zero} is 0: nothing is kept; leave one of them out"
+
+
+def body_for(
+    response: response_object_pb2.Response, call: ResponsesCall, keeping: Keeping
+) -> responses_pb2.StoredResponseBody:
+    """The response as it stands in the database, with what has to be known of it later."""
+    filters = keeping.filters
+    return responses_pb2.StoredResponseBody(
+        response=response,
+        include=sorted(call.include),
+        filters=responses_pb2.DataFilters(
+            data_residency=filters.data_residency,
+            data_collection_deny=filters.data_collection_deny,
+            max_retention_days=filters.max_retention_days,
+            eu_owned=filters.eu_owned,
+        ),
+        kept_until=keeping.until,
+    )
 
 
 class Keeper:
@@ -97,7 +118,7 @@ class Keeper:
         """
         if not self._keeping.store:
             return
-        body = responses_pb2.StoredResponseBody(response=response, include=sorted(self._call.include))
+        body = body_for(response, self._call, self._keeping)
         own_input = responses_pb2.StoredResponseInput(items=self._items)
         new = NewResponse(
             id=response.id,

@@ -6,7 +6,6 @@ too, once its arguments are whole, else it stays open, since fragments of severa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from eurouter.v1 import response_events_pb2 as events_pb
@@ -43,12 +42,11 @@ _CALLS: Final[dict[str, type[FunctionCall | CustomCall | LocalCall]]] = {
 class Output:
     """Takes what the model says; tells `log` of it. Methods raise ValueError for what no response can hold.
 
-    `message` is the open message, `heard` an audio answer so far.
+    `message` is the open message.
     """
 
     def __init__(self, log: EventLog, response_id: str, first_position: int, *, show_encrypted: bool) -> None:
         self.message: OutputMessage | None = None
-        self.heard: AudioDelta | None = None
         self._log = log
         self._response_id = response_id
         self._first_position = first_position
@@ -57,6 +55,7 @@ class Output:
         self._reasoning: OutputReasoning | None = None
         self._calls: dict[int, OutputCall] = {}
         self._provided: dict[int, OutputProvided] = {}
+        self._audio: list[AudioDelta] = []
         self._said = Said()
         self._spoke = False
 
@@ -138,17 +137,19 @@ class Output:
         """More of an audio answer."""
         if not self._log.silent:
             self._tell_audio(delta)
-        heard = self.heard
-        self.heard = (
-            delta
-            if heard is None
-            else replace(
-                heard,
-                data=heard.data + delta.data,
-                transcript=heard.transcript + delta.transcript,
-                id=heard.id or delta.id,
-                expires_at=delta.expires_at if heard.expires_at is None else heard.expires_at,
-            )
+        self._audio.append(delta)
+
+    @property
+    def heard(self) -> AudioDelta | None:
+        """An audio answer so far."""
+        parts = self._audio
+        if not parts:
+            return None
+        return AudioDelta(
+            "".join(part.data for part in parts),
+            "".join(part.transcript for part in parts),
+            next((part.id for part in parts if part.id), None),
+            next((part.expires_at for part in parts if part.expires_at is not None), None),
         )
 
     def close(self, ending: Ending) -> list[pb.ResponseItem]:

@@ -34,7 +34,7 @@ class OutputItem:
         """Tells that the item begins. Idempotent."""
         if not self.announced:
             self.announced = True
-            if not self.log.silent:
+            if self.log.items:
                 event = events_pb.ResponseStreamEvent()
                 event.output_item_added.output_index = self.index
                 event.output_item_added.item.CopyFrom(self.item)
@@ -51,7 +51,7 @@ class OutputItem:
     def done(self) -> None:
         """Tells that the item is over."""
         self.closed = True
-        if not self.log.silent:
+        if self.log.items:
             event = events_pb.ResponseStreamEvent()
             event.output_item_done.output_index = self.index
             event.output_item_done.item.CopyFrom(self.item)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from eurouter.v1 import response_items_pb2 as items_pb
 from eurouter.v1 import response_object_pb2
 from eurouter.v1 import responses_pb2 as pb
 
 from service.api.problems import shown as quoted
-from service.api.responses.history import input_of, response_of, unavailable
+from service.api.responses.history import input_of, response_of, status_name, status_of, unavailable
 from service.api.responses.ids import id_of, is_response_id
 from service.api.responses.include import ENCRYPTED
 from service.api.responses.read_request import check_include
@@ -37,26 +37,8 @@ class StoredResponses:
             ServiceError: RESPONSE_NOT_FOUND, INVALID_REQUEST, STORE_UNAVAILABLE.
         """
         check_include(request.include)
-        body = response_of(await self._row(request.response_id, context))
-        return shown(body.response, {*body.include, *request.include})
-
-    async def follow(self, request: pb.FollowResponseRequest, context: CallContext) -> NoReturn:
-        """Only background responses have events to follow.
-
-        Raises:
-            ServiceError: RESPONSE_NOT_FOUND, WRONG_STATE, STORE_UNAVAILABLE.
-        """
-        await self._row(request.response_id, context)
-        raise _foreground("its events were not kept: read the response without stream")
-
-    async def cancel(self, request: pb.CancelResponseRequest, context: CallContext) -> NoReturn:
-        """Only background responses can be cancelled.
-
-        Raises:
-            ServiceError: RESPONSE_NOT_FOUND, WRONG_STATE, STORE_UNAVAILABLE.
-        """
-        await self._row(request.response_id, context)
-        raise _foreground("it is over: to stop one under way, close the call that makes it")
+        row = await self.row(request.response_id, context)
+        return as_it_is(row, request.include)
 
     async def delete(self, request: pb.DeleteResponseRequest, context: CallContext) -> pb.DeleteResponseResponse:
         """Deletes a response, its input included.
@@ -88,7 +70,7 @@ class StoredResponses:
         order = request.order if request.HasField("order") else "desc"
         if order not in ("asc", "desc"):
             raise invalid("order", f"must be asc or desc; got {quoted(order)}")
-        items = input_of(await self._row(request.response_id, context))
+        items = input_of(await self.row(request.response_id, context))
         if order == "desc":
             items.reverse()
         if request.HasField("after"):
@@ -97,7 +79,12 @@ class StoredResponses:
             items = items[: _place(items, "before", request.before)]
         return _page(items, limit, request.include)
 
-    async def _row(self, response_id: str, context: CallContext) -> StoredResponse:
+    async def row(self, response_id: str, context: CallContext) -> StoredResponse:
+        """A response's row.
+
+        Raises:
+            ServiceError: RESPONSE_NOT_FOUND, STORE_UNAVAILABLE.
+        """
         row = None
         if is_response_id(response_id):
             try:
@@ -144,6 +131,15 @@ def _not_found(response_id: str) -> ServiceError:
     )
 
 
-def _foreground(why: str) -> ServiceError:
+def as_it_is(row: StoredResponse, include: Collection[str] = ()) -> response_object_pb2.Response:
+    """A stored response as its caller sees it; its state is the row's, which workers move."""
+    body = response_of(row)
+    if status_name(body.response.status) != row.status:
+        body.response.status = status_of(row.status)
+    return shown(body.response, {*body.include, *include})
+
+
+def not_background(why: str) -> ServiceError:
+    """The error for what only background responses have."""
     text = f"was not made with background true; {why}"
     return ServiceError(Reason.WRONG_STATE, f"the response {text}", violations=(Violation("response_id", text),))

@@ -9,6 +9,7 @@ from eurouter.v1 import response_events_pb2 as pb
 
 from service.api.opened import Opened, unwritable
 from service.api.responses.keeping import Keeper
+from service.api.responses.wording import reworded
 from service.api.responses.writer import ResponseWriter
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Event, Start
@@ -51,7 +52,10 @@ class ResponseStream:
         Raises:
             ServiceError: every attempt failed before there was any output.
         """
-        return await self._opened.start()
+        try:
+            return await self._opened.start()
+        except ServiceError as error:
+            raise reworded(error) from error
 
     async def next(self) -> Events:
         """The next events; empty only after a terminal one.
@@ -67,9 +71,9 @@ class ResponseStream:
             try:
                 made = await self._more()
             except ServiceError as failure:
-                if self._writer is None:
-                    raise
-                return await self._fail(self._writer, failure)
+                # `start` told no failure, so the headers are out: this one is told as events, too.
+                writer, begun = (self._writer, ()) if self._writer is not None else self._begin("")
+                return [*begun, *await self._fail(writer, failure)]
             if made:
                 return made
         return ()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, assert_never
 
 import orjson
 from eurouter.v1 import content_pb2
 from eurouter.v1 import response_items_pb2 as pb
 
-from service.api.media import FOREIGN, read_opaque
-from service.api.problems import read_json
+from service.api.media import read_opaque, refuse_stored
 from service.api.responses.call import DIALECT, ResponsesDraft
 from service.api.responses.calls import in_container
 from service.api.responses.json_fields import check_json_fields
@@ -24,8 +23,6 @@ _KINDS: Final = frozenset(
     field.name for field in pb.ResponseTool.DESCRIPTOR.oneofs_by_name["tool"].fields if field.name != "opaque"
 )
 _LOCAL_SHELL: Final = '{"type":"local_shell"}'
-_STORED: Final = frozenset({"vector_store_ids", "file_ids", "file_id", "container_id", "skill_id", "tunnel_id"})
-"""Keys under which a tool names what is stored at a provider."""
 
 
 def read_tools(draft: ResponsesDraft, tools: Sequence[pb.ResponseTool]) -> None:
@@ -94,7 +91,7 @@ def _custom(draft: ResponsesDraft, at: str, tool: pb.ResponseCustomTool) -> Cust
 def _shell(draft: ResponsesDraft, at: str, tool: pb.ResponseTool) -> Tool:
     text = render_bytes(tool).decode()
     if in_container(tool.shell.environment):
-        _refuse_stored(draft, at, text)
+        refuse_stored(draft, at, text, "leave the tool out")
         draft.need_server(at)
         return Opaque(DIALECT, "shell", text)
     _hint(draft, at, _details(tool.shell, ("allowed_callers",)))
@@ -126,31 +123,6 @@ def _hint(draft: ResponsesDraft, at: str, details: dict[str, object]) -> str | N
 
 def _server_tool(draft: ResponsesDraft, at: str, opaque: content_pb2.Opaque) -> Opaque:
     read = read_opaque(draft, at, opaque, _KINDS)
-    _refuse_stored(draft, at, read.json)
+    refuse_stored(draft, at, read.json, "leave the tool out")
     draft.need_server(at)
     return read
-
-
-def _refuse_stored(draft: ResponsesDraft, at: str, text: str) -> None:
-    parsed = read_json(text)
-    if not isinstance(parsed, tuple):
-        return
-    for path in _stored(parsed[0], at):
-        draft.problems.foreign(path, f"{FOREIGN}: leave the tool out")
-    tool = parsed[0]
-    if isinstance(tool, dict) and isinstance(tool.get("container"), str):
-        draft.problems.foreign(f"{at}.container", f'{FOREIGN}: use {{"type": "auto"}}')
-
-
-def _stored(value: object, at: str) -> Iterator[str]:
-    """The paths below `at` that name something stored."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            path = f"{at}.{key}"
-            if key in _STORED and below and isinstance(below, str | list):
-                yield path
-            else:
-                yield from _stored(below, path)
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from _stored(below, f"{at}[{index}]")

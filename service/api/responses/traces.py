@@ -12,7 +12,7 @@ from typing import Any, Final
 from eurouter.v1 import content_pb2
 from eurouter.v1 import response_items_pb2 as pb
 
-from service.api.media import FOREIGN, read_opaque
+from service.api.media import FOREIGN, read_opaque, refuse_stored
 from service.api.problems import read_json
 from service.api.responses.call import ResponsesDraft
 from service.api.responses.calls import opaque_item
@@ -74,6 +74,8 @@ def _screen(draft: ResponsesDraft, place: Place, item: pb.ComputerCallOutput) ->
 
 def _opaque(draft: ResponsesDraft, place: Place, opaque: content_pb2.Opaque) -> Entry:
     """A kind that this version does not name: nobody can say that a conversation is the same without it."""
+    if place.own and opaque.type not in _KINDS:
+        refuse_stored(draft, place.path, opaque.json, _SAYS_WHAT_TO_DO)
     if opaque.type in _UNNAMED_TRACES:
         draft.need_server(place.path)
     else:

@@ -51,14 +51,19 @@ class _Assistant:
         self.marks.append(entry.place.mark)
         self.in_message = False
 
+    def leave_out(self, call: ToolCall, mark: str) -> None:
+        del self.parts[next(at for at, part in enumerate(self.parts) if part is call)]
+        self.marks.remove(mark)
+
     def turns(self) -> Iterable[Turn]:
-        yield Turn(
-            Role.ASSISTANT,
-            tuple(self.parts),
-            annotations=self.annotations,
-            phase=self.phase,
-            items=tuple(self.marks),
-        )
+        if self.marks:
+            yield Turn(
+                Role.ASSISTANT,
+                tuple(self.parts),
+                annotations=self.annotations,
+                phase=self.phase,
+                items=tuple(self.marks),
+            )
         yield from self.outputs
 
 
@@ -69,6 +74,7 @@ class _Called:
     place: Place
     call: ToolCall
     turn: _Assistant
+    cut: bool
     answered: bool = False
 
 
@@ -107,7 +113,7 @@ class TurnBuilder:
                 assert_never(entry)
 
     def finish(self, first: Turn | None) -> tuple[Turn, ...]:
-        """All turns, `first` before them. Calls that nobody answered are noted."""
+        """All turns, `first` before them. Calls that nobody answered are noted; cut ones go."""
         for called in self._calls.values():
             if not called.answered:
                 self._unanswered(called)
@@ -132,11 +138,14 @@ class TurnBuilder:
             before = self._calls.get(part.id)
             # Some models count their calls anew in each answer: an id is free again once its call is answered.
             if before is not None and not before.answered:
-                self._problems.add(
-                    f"{entry.place.path}.call_id",
-                    f"{shown(part.id)} is the call_id of {before.place.path} too: each call needs its own",
-                )
-            self._calls[part.id] = _Called(entry.place, part, turn)
+                if before.cut:
+                    self._unanswered(before)
+                else:
+                    self._problems.add(
+                        f"{entry.place.path}.call_id",
+                        f"{shown(part.id)} is the call_id of {before.place.path} too: each call needs its own",
+                    )
+            self._calls[part.id] = _Called(entry.place, part, turn, entry.cut)
             if part.kind == "local_shell" and entry.id:
                 self._shells[entry.id] = part.id
 
@@ -166,6 +175,9 @@ class TurnBuilder:
 
     def _unanswered(self, called: _Called) -> None:
         call, place = called.call, called.place
+        if called.cut:
+            called.turn.leave_out(call, place.mark)
+            return
         wanted = f"a {OUTPUT_TYPES[call.kind]} with the call_id {shown(call.id)}"
         if place.own:
             self._problems.add(place.path, f"is a call without its output: add {wanted}")

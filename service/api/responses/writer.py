@@ -12,7 +12,7 @@ from typing import Final, assert_never
 from eurouter.v1 import response_events_pb2 as events_pb
 from eurouter.v1 import response_object_pb2 as pb
 
-from service.api.responses.event_log import EventLog
+from service.api.responses.event_log import Detail, EventLog
 from service.api.responses.include import ENCRYPTED
 from service.api.responses.output import Output
 from service.api.responses.output_item import Ending
@@ -49,9 +49,10 @@ _FAILED: Final = ("server_error", "the provider ended the answer with an error")
 class ResponseWriter:
     """Writes one response: `begin`, `write` as events come, `finish` or `fail`, then `terminal`.
 
-    Takes `response` over (see echo) and fills it: when it is over it holds everything, what providers want
-    back included. Its items get their positions from `first_position` on. `clock` gives Unix seconds. A
-    `silent` writer makes no events.
+    One that waits for a worker is `accepted` by one writer and made by others, each of which begins with
+    `resume`. Takes `response` over (see echo) and fills it: when it is over it holds everything, what providers
+    want back included. Its items get their positions from `first_position` on, its events their numbers from
+    `first_number` on. `clock` gives Unix seconds. `detail` says which events are made.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class ResponseWriter:
         first_position: int,
         clock: Callable[[], float],
         show_encrypted: bool,
-        silent: bool = False,
+        detail: Detail = "all",
+        first_number: int = 0,
     ) -> None:
         self.response = response
         self._clock = clock
         self._show_encrypted = show_encrypted
-        self._log = EventLog(silent=silent)
+        self._log = EventLog(detail, first=first_number)
         self._output = Output(self._log, response.id, first_position, show_encrypted=show_encrypted)
         self._started = False
         self._ended: FinishReason | None = None
@@ -74,11 +76,17 @@ class ResponseWriter:
 
     def begin(self) -> list[events_pb.ResponseStreamEvent]:
         """The response exists, and work on it has begun."""
-        for arm in ("created", "in_progress"):
-            event = events_pb.ResponseStreamEvent()
-            getattr(event, arm).response.CopyFrom(self.response)
-            self._log.add(event)
-        return self._log.take()
+        return self._told("created", "in_progress")
+
+    def accepted(self) -> list[events_pb.ResponseStreamEvent]:
+        """The response exists, and waits for a worker."""
+        self.response.status = pb.RESPONSE_STATUS_QUEUED
+        return self._told("created", "queued")
+
+    def resume(self, *, restarted: bool) -> list[events_pb.ResponseStreamEvent]:
+        """A worker begins; `restarted`: output of an earlier one was seen and is to be forgotten."""
+        self.response.status = pb.RESPONSE_STATUS_IN_PROGRESS
+        return self._told("restarted", "in_progress") if restarted else self._told("in_progress")
 
     def write(self, events: Sequence[Event]) -> list[events_pb.ResponseStreamEvent]:
         """The events for a batch; none when it holds nothing that an event tells.
@@ -186,6 +194,13 @@ class ResponseWriter:
                 case _:
                     assert_never(event)
 
+    def _told(self, *arms: str) -> list[events_pb.ResponseStreamEvent]:
+        for arm in arms:
+            event = events_pb.ResponseStreamEvent()
+            getattr(event, arm).response.CopyFrom(self.response)
+            self._log.add(event)
+        return self._log.take()
+
     def _start(self, start: Start) -> None:
         if not self._started:
             self._started = True
@@ -221,7 +236,9 @@ def whole(
     Raises:
         ValueError: as `ResponseWriter.write`.
     """
-    writer = ResponseWriter(response, first_position=first_position, clock=clock, show_encrypted=True, silent=True)
+    writer = ResponseWriter(
+        response, first_position=first_position, clock=clock, show_encrypted=True, detail="nothing"
+    )
     writer.apply(events)
     writer.finish()
     return response

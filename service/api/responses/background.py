@@ -1,0 +1,224 @@
+"""Background responses: accepted as jobs, followed, cancelled. Workers make them; see workers/.
+
+Nothing is asked of a provider here. A response is accepted when it is stored, and then it reaches an end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from eurouter.v1 import response_events_pb2 as events_pb
+from eurouter.v1 import response_object_pb2 as object_pb
+from eurouter.v1 import responses_pb2 as pb
+
+from service.api.responses.follow import Follower, Followers, GoneError
+from service.api.responses.history import response_of, status_name, unavailable
+from service.api.responses.include import ENCRYPTED
+from service.api.responses.keeping import body_for
+from service.api.responses.prepare import Prepared, Preparer
+from service.api.responses.stored import StoredResponses, as_it_is, not_background
+from service.api.responses.submission import Submission
+from service.api.responses.writer import ResponseWriter, shown
+from service.domain.calls import CallContext
+from service.domain.errors import Reason, ServiceError, Violation, invalid
+from service.domain.job_store import Accepted, Conflict, Idempotency, JobStore, LoggedEvent, NewJob, Repeated
+from service.domain.jobs import TERMINAL
+from service.domain.plan import no_endpoint_error
+from service.domain.stored import NewResponse, StoreError
+from service.router import Router
+
+Events = Sequence[events_pb.ResponseStreamEvent]
+
+_CANCEL_TRIES: Final = 20
+
+
+class BackgroundResponses:
+    """The owner's background responses. One per process.
+
+    `restart_on_loss` says of an owner whether a run may follow one that was lost after output could be seen;
+    `wake` tells a worker of this process that there is something to do.
+    """
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        router: Router,
+        stored: StoredResponses,
+        jobs: JobStore,
+        followers: Followers,
+        *,
+        restart_on_loss: Callable[[str], bool] = lambda _owner: True,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._preparer = preparer
+        self._router = router
+        self._stored = stored
+        self._jobs = jobs
+        self._followers = followers
+        self._restart_on_loss = restart_on_loss
+        self._wake = wake
+
+    async def accept(
+        self, request: pb.CreateResponseRequest, submission: Submission, context: CallContext, *, streaming: bool
+    ) -> object_pb.Response:
+        """Stores the request as a job; the response as it waits, or as it is when the same came before.
+
+        Raises:
+            ServiceError: the request is wrong, nobody may serve it, the idempotency key was used for another
+                request, or it could not be stored.
+        """
+        ready = await self._preparer.prepare(request, context, streaming=streaming)
+        self._check_endpoints(ready, context)
+        writer = self._preparer.writer(ready, _wanted_model(ready))
+        restart = self._restart_on_loss(context.principal.owner)
+        new = _job(ready, writer, submission, context, log_deltas=streaming, restart_on_loss=restart)
+        try:
+            outcome = await self._jobs.accept(new)
+        except StoreError as error:
+            raise unavailable(error) from error
+        match outcome:
+            case Accepted():
+                self._wake()
+                return writer.shown()
+            case Repeated(response_id=earlier):
+                return as_it_is(await self._stored.row(earlier, context))
+            case Conflict():
+                raise _reused_key()
+
+    async def follow(
+        self, response_id: str, after: int, include: Sequence[str], context: CallContext
+    ) -> Following:
+        """The events of a background response, from the one after number `after` on (-1: all).
+
+        Raises:
+            ServiceError: RESPONSE_NOT_FOUND, WRONG_STATE for one that is no background response,
+                INVALID_REQUEST, STORE_UNAVAILABLE.
+        """
+        body = response_of(await self._stored.row(response_id, context))
+        if not body.response.background:
+            raise not_background("its events were not kept: read the response without stream")
+        if ENCRYPTED in include and ENCRYPTED not in body.include:
+            raise invalid("include", f"{ENCRYPTED} must stand in the request itself: events are kept as it asks")
+        return Following(self._followers.follow(context.principal.owner, response_id, after))
+
+    async def cancel(self, response_id: str, context: CallContext) -> object_pb.Response:
+        """Cancels a background response; one that is over stays what it is.
+
+        Raises:
+            ServiceError: RESPONSE_NOT_FOUND, WRONG_STATE for one that is no background response,
+                STORE_UNAVAILABLE.
+        """
+        owner = context.principal.owner
+        for _ in range(_CANCEL_TRIES):
+            row = await self._stored.row(response_id, context)
+            body = response_of(row)
+            if not body.response.background:
+                raise not_background("it is over: to stop one under way, close the call that makes it")
+            try:
+                job = await self._jobs.job(owner, response_id)
+                if job is None or job[0] in TERMINAL:
+                    return as_it_is(row)
+                body.response.status = object_pb.RESPONSE_STATUS_CANCELLED
+                told = shown(body.response, body.include)
+                event = events_pb.ResponseStreamEvent()
+                event.cancelled.response.CopyFrom(told)
+                done = await self._jobs.cancel(
+                    owner, response_id, job[1], body.SerializeToString(), event.SerializeToString()
+                )
+            except StoreError as error:
+                raise unavailable(error) from error
+            if done:
+                self._followers.wake(response_id)
+                return told
+        raise ServiceError(Reason.STORE_UNAVAILABLE, "the response moves too fast to be cancelled: try again")
+
+    def _check_endpoints(self, ready: Prepared, context: CallContext) -> None:
+        """Refuses what no endpoint may or can serve; endpoints that only rest now will be back."""
+        plan = self._router.plan(ready.needs, ready.selection, context.principal.owner)
+        if not plan.attempts:
+            error = no_endpoint_error(plan, ready.needs, 0.0)
+            if error.reason is not Reason.NO_ENDPOINT_AVAILABLE:
+                raise error
+
+
+def _job(
+    ready: Prepared,
+    writer: ResponseWriter,
+    submission: Submission,
+    context: CallContext,
+    *,
+    log_deltas: bool,
+    restart_on_loss: bool,
+) -> NewJob:
+    events = writer.accepted()
+    body = body_for(writer.response, ready.call, ready.keeping)
+    response = NewResponse(
+        id=ready.response_id,
+        owner=context.principal.owner,
+        previous_id=ready.call.previous_response_id,
+        status=status_name(writer.response.status),
+        response=body.SerializeToString(),
+        input=pb.StoredResponseInput(items=ready.items).SerializeToString(),
+        retention=ready.keeping.retention,
+    )
+    request = ready.request.SerializeToString(deterministic=True)
+    key = submission.idempotency_key
+    return NewJob(
+        response=response,
+        api="responses",
+        request=request,
+        events=[event.SerializeToString() for event in events],
+        priority=submission.priority_for(ready.request.service_tier),
+        delay=submission.delay or 0.0,
+        start_within=submission.start_within,
+        group=submission.group,
+        log_deltas=log_deltas,
+        restart_on_loss=restart_on_loss,
+        trace={"traceparent": context.traceparent, "tracestate": context.tracestate},
+        idempotency=None if key is None else Idempotency(key, hashlib.sha256(request).digest()),
+    )
+
+
+def _wanted_model(ready: Prepared) -> str:
+    """The model as it is called until one answers."""
+    return ready.selection.wanted[0].model.id
+
+
+def _reused_key() -> ServiceError:
+    why = "was used for another request: use a new key for a new request"
+    violation = Violation("idempotency-key", why)
+    return ServiceError(Reason.IDEMPOTENCY_CONFLICT, f"idempotency-key: {why}", violations=(violation,))
+
+
+class Following:
+    """A followed response. Call `next` until it is empty, and `aclose` in any case."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    async def next(self) -> Events:
+        """The next events; empty after the terminal one.
+
+        Raises:
+            ServiceError: the response was deleted, or the database is away.
+        """
+        try:
+            logged = await self._follower.next()
+        except GoneError:
+            raise ServiceError(Reason.RESPONSE_NOT_FOUND, "the response was deleted") from None
+        except StoreError as error:
+            raise unavailable(error) from error
+        return [_event(each) for each in logged]
+
+    async def aclose(self) -> None:
+        """Leaves; the response goes on."""
+        self._follower.aclose()
+
+
+def _event(logged: LoggedEvent) -> events_pb.ResponseStreamEvent:
+    event = events_pb.ResponseStreamEvent.FromString(logged.body)
+    # Where an event stands in the log is its number: whoever wrote it may not have known.
+    event.sequence_number = logged.sequence
+    return event

@@ -1,0 +1,183 @@
+"""Followers of background responses: what was, then what comes, then the end; from any replica.
+
+The event log in the database is the only truth. A reader looks there for as long as somebody follows a response;
+all its followers in this process share it. Wake-ups shorten its waits and are never needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from service.domain.job_store import EventPage, JobStore, LoggedEvent
+from service.domain.jobs import TERMINAL
+from service.domain.stored import StoreError
+
+_PAGE: Final = 256
+_KEPT: Final = 1024
+"""Events that a reader keeps for its followers; who is further behind reads for itself."""
+
+_POLL_SECONDS: Final = 0.05
+_SLOW_POLL_SECONDS: Final = 0.5
+_PATIENCE: Final = 30.0
+"""Seconds for which a database may be away before followers are told."""
+
+
+class GoneError(Exception):
+    """The response is not there any more."""
+
+
+class _Reader:
+    """Reads one response's log while it has followers."""
+
+    def __init__(self, jobs: JobStore, owner: str, response_id: str, after: int) -> None:
+        self._jobs = jobs
+        self._owner = owner
+        self._id = response_id
+        self._recent: deque[LoggedEvent] = deque(maxlen=_KEPT)
+        self._next = after + 1
+        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
+        self.followers = 0
+        self.over = False
+        self.failure: Exception | None = None
+        self.task = asyncio.create_task(self._run())
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._wake.set()
+
+    def since(self, position: int) -> Sequence[LoggedEvent] | None:
+        """Events from `position` on that are kept here; None when the first of them is not."""
+        if position >= self._next:
+            return ()
+        if not self._recent or position < self._recent[0].sequence:
+            return None
+        return [event for event in self._recent if event.sequence >= position]
+
+    async def wait(self) -> None:
+        """Returns when something is new, or the reader ended."""
+        await self._news.wait()
+
+    async def _run(self) -> None:
+        away_since: float | None = None
+        delay = _POLL_SECONDS
+        loop = asyncio.get_running_loop()
+        try:
+            while not self.over:
+                try:
+                    page = await self._jobs.events(self._owner, self._id, self._next - 1, _PAGE)
+                    away_since = None
+                except StoreError as error:
+                    away_since = loop.time() if away_since is None else away_since
+                    if loop.time() - away_since > _PATIENCE:
+                        self.failure = error
+                        return
+                    await asyncio.sleep(_SLOW_POLL_SECONDS)
+                    continue
+                delay = _POLL_SECONDS if page.events else min(delay * 1.5, _SLOW_POLL_SECONDS)
+                if not self._take(page):
+                    await self._pause(delay)
+        finally:
+            self.over = True
+            self._tell()
+
+    def _take(self, page: EventPage) -> bool:
+        """Keeps a page; whether to look again at once."""
+        if page.events:
+            self._recent.extend(page.events)
+            self._next = page.events[-1].sequence + 1
+            self._tell()
+        if page.state is None:
+            self.failure = GoneError()
+            self.over = True
+        elif page.state in TERMINAL and len(page.events) < _PAGE:
+            self.over = True
+        return len(page.events) == _PAGE
+
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class Follower:
+    """One follower: `next` until it is empty, and `aclose` in any case. Not safe for concurrent use."""
+
+    def __init__(self, reader: _Reader, jobs: JobStore, owner: str, response_id: str, after: int) -> None:
+        self._reader = reader
+        self._jobs = jobs
+        self._owner = owner
+        self._id = response_id
+        self._position = after + 1
+        self._closed = False
+        reader.followers += 1
+
+    async def next(self) -> Sequence[LoggedEvent]:
+        """The next events, in order and without gaps; empty at the end.
+
+        Raises:
+            StoreError: the database was away for too long.
+            GoneError: the response was deleted.
+        """
+        reader = self._reader
+        while True:
+            events = reader.since(self._position)
+            if events is None:
+                page = await self._jobs.events(self._owner, self._id, self._position - 1, _PAGE)
+                events = page.events
+            if events:
+                self._position = events[-1].sequence + 1
+                return events
+            if reader.over:
+                if reader.failure is not None:
+                    raise reader.failure
+                return ()
+            await reader.wait()
+
+    def aclose(self) -> None:
+        """Leaves. The last one takes the reader along."""
+        if not self._closed:
+            self._closed = True
+            self._reader.followers -= 1
+            if not self._reader.followers:
+                self._reader.task.cancel()
+
+
+class Followers:
+    """All followers of one process."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+        self._readers: dict[tuple[str, str], _Reader] = {}
+
+    def follow(self, owner: str, response_id: str, after: int) -> Follower:
+        """Follows a response from the event after number `after` on (-1: from the beginning)."""
+        key = (owner, response_id)
+        reader = self._readers.get(key)
+        if reader is None or reader.over or not reader.followers:
+            reader = self._readers[key] = _Reader(self._jobs, owner, response_id, after)
+            reader.task.add_done_callback(self._forget(key, reader))
+        return Follower(reader, self._jobs, owner, response_id, after)
+
+    def wake(self, response_id: str) -> None:
+        """Something happened to this response; a hint."""
+        for (_, followed), reader in self._readers.items():
+            if followed == response_id:
+                reader.wake()
+
+    def _forget(self, key: tuple[str, str], reader: _Reader) -> Callable[[object], None]:
+        def forget(_task: object) -> None:
+            if self._readers.get(key) is reader:
+                del self._readers[key]
+
+        return forget

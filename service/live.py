@@ -1,0 +1,92 @@
+"""Settings that a reload changes, in the shapes that parts of the service ask for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from adapters.keys import KeyRow, OwnerRow
+from service.api.chat.handler import ChatSettings
+from service.api.responses.history import ChainLimits
+from service.api.responses.prepare import ResponsesSettings
+from service.edge.calls import DeadlineLimits
+from service.process import DrainTimes
+from service.router import RouterSettings
+from service.settings import Settings
+from workers.runner import RunSettings
+from workers.worker import WorkerSettings
+
+_DAY: Final = 86400.0
+
+
+class LiveSettings:
+    """The settings in force. What is asked for on every call is made once per change."""
+
+    def __init__(self, settings: Settings, *, drain_pause: bool) -> None:
+        self._drain_pause = drain_pause
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """These settings from now on."""
+        self._settings = settings
+        self._chat = ChatSettings(
+            frozenset(settings.hint_fields), settings.floor.to_domain(), settings.commit_wait_seconds
+        )
+        self._never_restart = {row.name for row in settings.owners if row.on_worker_loss == "fail"}
+        limits = ChainLimits(settings.responses.max_chain_depth, settings.responses.max_chain_bytes)
+        self._responses = ResponsesSettings(self._chat, settings.responses.retention_days * _DAY, limits)
+        self._router = RouterSettings(settings.routing.max_attempts, settings.routing.max_retry_wait_seconds)
+        self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
+        self._key_rows = settings.key_rows
+        self._owner_rows = settings.owner_rows
+
+    def chat(self) -> ChatSettings:
+        """What chat asks."""
+        return self._chat
+
+    def responses(self) -> ResponsesSettings:
+        """What responses ask."""
+        return self._responses
+
+    def restart_on_loss(self, owner: str) -> bool:
+        """Whether a job of this owner may begin anew after output was seen."""
+        return owner not in self._never_restart
+
+    def runs(self) -> RunSettings:
+        """Limits of one run of a job."""
+        return RunSettings(longest=self._settings.jobs.max_run_seconds)
+
+    def workers(self) -> WorkerSettings:
+        """How a worker works."""
+        jobs = self._settings.jobs
+        return WorkerSettings(
+            concurrency=jobs.concurrency, owner_cap=jobs.per_owner, drain=self._settings.drain.finish_seconds
+        )
+
+    def router(self) -> RouterSettings:
+        """Limits of the retry loop."""
+        return self._router
+
+    def deadlines(self) -> DeadlineLimits:
+        """How long calls may take."""
+        return self._deadlines
+
+    def hint_fields(self) -> frozenset[str]:
+        """Fields that may go unused."""
+        return self._chat.hint_fields
+
+    def heartbeat(self) -> float:
+        """Seconds of silence after which an event stream gets a comment."""
+        return self._settings.http.heartbeat_seconds
+
+    def drain(self) -> DrainTimes:
+        """Times of the drain."""
+        drain = self._settings.drain
+        return DrainTimes(drain.pause_seconds if self._drain_pause else 0.0, drain.finish_seconds)
+
+    def key_rows(self) -> tuple[KeyRow, ...]:
+        """The API keys."""
+        return self._key_rows
+
+    def owner_rows(self) -> tuple[OwnerRow, ...]:
+        """The owners."""
+        return self._owner_rows

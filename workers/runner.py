@@ -1,0 +1,214 @@
+"""Runs one claimed job to its end: asks the model, logs events, stores the response. Knows no queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from eurouter.v1 import response_events_pb2 as events_pb
+from eurouter.v1 import response_object_pb2 as object_pb
+from eurouter.v1 import responses_pb2 as pb
+from google.protobuf.message import DecodeError
+
+from service.api.opened import unwritable
+from service.api.responses.history import filters_of, status_name
+from service.api.responses.ids import id_of
+from service.api.responses.include import ENCRYPTED
+from service.api.responses.prepare import Preparer
+from service.api.responses.writer import ResponseWriter
+from service.coalesce import Coalescer
+from service.domain.calls import CallContext, Principal
+from service.domain.errors import Reason, ServiceError
+from service.domain.job_store import ClaimedJob, DoomedJob, Usage
+from service.domain.jobs import Ending, JobState
+from service.router import Router, Run
+from workers.flush import Flusher, JobLog
+from workers.leases import Lease, LeaseLost
+from workers.ports import Outcome, WorkerTelemetry
+from workers.verdict import Later, Never, doom, verdict
+
+_OURS: Final = "a fault of ours; quote the response's id"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """`longest` run in seconds: the deadline of its upstream calls together."""
+
+    longest: float = 3600.0
+
+
+class JobRunner:
+    """Runs jobs of the Responses API. One per process; safe for any number of jobs at a time.
+
+    A job runs for its owner, under the filters on data that held when it was accepted, its key's among them.
+    `clock` is the router's, `window` as for a stream.
+    """
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        router: Router,
+        flusher: Flusher,
+        telemetry: WorkerTelemetry,
+        *,
+        clock: Callable[[], float],
+        settings: Callable[[], RunSettings] = RunSettings,
+        window: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._preparer = preparer
+        self._router = router
+        self._flusher = flusher
+        self._telemetry = telemetry
+        self._clock = clock
+        self._settings = settings
+        self._window = window
+
+    async def run(self, job: ClaimedJob, lease: Lease) -> Outcome:
+        """Runs the job until it is over, waits for another time or is another's; cancelled, it leaves the job
+        as it is.
+        """
+        begun = self._clock()
+        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock)
+        try:
+            try:
+                await self._make(making)
+            except ServiceError as failure:
+                next_ = verdict(job, failure, logged=making.log.logged, elapsed=self._clock() - begun)
+                if isinstance(next_, Later):
+                    await making.log.put_off(next_.delay, failed=next_.failed)
+                    return "retried" if next_.failed else "put_off"
+                return await making.fail(next_)
+            except LeaseLost:
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller is told and the worker lives
+                self._telemetry.crashed(job.id, error)
+                return await making.fail(Never("server_error", _OURS))
+            return await making.end()
+        except LeaseLost:
+            return "fenced"
+        finally:
+            making.log.close()
+
+    async def end(self, doomed: DoomedJob, lease: Lease) -> Outcome:
+        """Fails a job for which no run may begin."""
+        job = doomed.job
+        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock)
+        if job.restarted:
+            # The object has none of the output that readers saw.
+            making.told += _bytes(making.writer.resume(restarted=True))
+        try:
+            return await making.fail(doom(doomed.why))
+        except LeaseLost:
+            return "fenced"
+
+    async def _make(self, making: _Making) -> None:
+        """The run, up to the end of the model's answer.
+
+        Raises:
+            ServiceError: it failed.
+            LeaseLost: the job is another's.
+        """
+        writer, log = making.writer, making.log
+        await log.put(_bytes(writer.resume(restarted=making.job.restarted)), output=False)
+        run = await self._open(making)
+        source = Coalescer(run, self._window)
+        try:
+            events = await source.next()
+            writer.response.model = run.endpoint.upstream_model
+            while events:
+                made = writer.write(events)
+                if made:
+                    await log.put(_bytes(made), output=True)
+                events = await source.next()
+            making.told += _bytes(writer.finish())
+            making.model = run.decision.model_used
+        except ValueError as error:
+            raise unwritable(run.decision) from error
+        finally:
+            await source.aclose()
+
+    async def _open(self, making: _Making) -> Run:
+        job, lease = making.job, making.log.lease
+        if job.api != "responses":
+            raise ServiceError(Reason.INTERNAL, f"this version runs no jobs of the {job.api} API")
+        request = pb.CreateResponseRequest.FromString(job.request)
+        principal = Principal(job.owner, floor=making.filters)
+        streaming = request.stream if request.HasField("stream") else job.log_deltas
+        chosen = self._preparer.choose(request, principal, streaming=streaming)
+        known = {id_of(item): item for item in making.items}
+        asked = await lease.insist(
+            lambda: self._preparer.converse(chosen, job.owner, known), lambda: self._flusher.failed("read")
+        )
+        context = CallContext(
+            principal,
+            # Unique to the run, so that an upstream's own log tells runs of one job apart.
+            f"{job.id}.{job.epoch}",
+            self._clock() + self._settings().longest,
+            job.trace.get("traceparent", ""),
+            job.trace.get("tracestate", ""),
+            "job",
+            lease.check,
+        )
+        return self._router.open(asked.generation, asked.needs, asked.selection, context)
+
+
+class _Making:
+    """One run of one job. `told` are last events for `end` or `fail`, `model` whom its tokens are charged to."""
+
+    __slots__ = ("_body", "filters", "items", "job", "log", "model", "told", "writer")
+
+    def __init__(self, job: ClaimedJob, log: JobLog, wall_clock: Callable[[], float]) -> None:
+        self.job = job
+        self.log = log
+        self.told: list[bytes] = []
+        body = _body(job)
+        self.items = pb.StoredResponseInput.FromString(job.input).items
+        # The writer fills its response in; what else it holds stays.
+        self._body = body
+        self.filters = filters_of(body)
+        self.model = body.response.model
+        self.writer = ResponseWriter(
+            body.response,
+            first_position=len(self.items),
+            clock=wall_clock,
+            show_encrypted=ENCRYPTED in body.include,
+            detail="all" if job.log_deltas else "items",
+            first_number=job.sequence,
+        )
+
+    async def fail(self, never: Never) -> Outcome:
+        """Ends the job as failed.
+
+        Raises:
+            LeaseLost: it is another's.
+        """
+        self.told += _bytes(self.writer.fail(never.code, never.message))
+        return await self.end(never)
+
+    async def end(self, never: Never | None = None) -> Outcome:
+        """Ends the job as its response says.
+
+        Raises:
+            LeaseLost: it is another's.
+        """
+        response = self.writer.response
+        terminal = self.writer.terminal()
+        state = cast("Ending", JobState(status_name(response.status)))
+        used = response.usage
+        usage = Usage(self.model, used.input_tokens, used.output_tokens) if response.HasField("usage") else None
+        events = [*self.told, terminal.SerializeToString()]
+        await self.log.finish(events, state, self._body.SerializeToString(), usage, never.why if never else None)
+        return cast("Outcome", state.value)
+
+
+def _body(job: ClaimedJob) -> pb.StoredResponseBody:
+    """The response as it was accepted; what can't be read must still end."""
+    try:
+        return pb.StoredResponseBody.FromString(job.response)
+    except DecodeError:
+        return pb.StoredResponseBody(response=object_pb.Response(id=job.id, object="response", background=True))
+
+
+def _bytes(events: Sequence[events_pb.ResponseStreamEvent]) -> list[bytes]:
+    return [event.SerializeToString() for event in events]
