@@ -79,7 +79,8 @@ def _tool(tool: dict[str, Any]) -> set[Field]:
 
 def _item(item: dict[str, Any]) -> set[Field]:
     found: set[Field] = {Field.PHASE} if "phase" in item else set()
-    if isinstance(item.get("output"), list):
+    output = item.get("output")
+    if isinstance(output, list) and any(part.get("type") in ("input_image", "input_file") for part in output):
         found.add(Field.TOOL_MEDIA)
     content = item.get("content", item.get("output"))
     for part in content if isinstance(content, list) else ():
