@@ -49,7 +49,11 @@ def carried(body: dict[str, Any]) -> set[Field]:
     if isinstance(choice, dict) and choice["type"] == "allowed_tools":
         found.add(Field.TOOL_CHOICE_ALLOWED)
     for message in body["messages"]:
-        found |= {field for key, field in _MESSAGE.items() if key in message}
+        said = {field for key, field in _MESSAGE.items() if key in message}
+        if message["role"] == "function":
+            # Such a result is bound to its call by the name: it is no author's.
+            said.discard(Field.AUTHOR_NAME)
+        found |= said
         if isinstance(message["content"], list):
             for part in message["content"]:
                 found |= _part(part)
