@@ -8,12 +8,10 @@ from typing import Final
 from adapters.database.chain import chain_of, may_exist
 from adapters.database.job_rows import SWEPT_EVENTS
 from adapters.database.sqlite import SqliteDatabase
+from adapters.database.sqlite_writer import Insert
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
 
-_INSERT: Final = """
-INSERT INTO responses (id, owner, previous_id, status, created_at, expires_at, response, input)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_INTO: Final = "responses (id, owner, previous_id, status, created_at, expires_at, response, input)"
 
 _GET: Final = """
 SELECT id, previous_id, status, response, input FROM responses WHERE id = ? AND owner = ? AND expires_at > ?
@@ -67,20 +65,12 @@ class SqliteResponses:
         """One row, durable when this returns."""
         clock = self._database.clock
 
-        def work(connection: sqlite3.Connection) -> None:
+        def row() -> tuple[object, ...]:
             now = clock()
-            row = (
-                *(new.id, new.owner, new.previous_id, new.status),
-                *(now, now + new.retention, new.response, new.input),
-            )
-            try:
-                connection.execute(_INSERT, row)
-            except sqlite3.IntegrityError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-                    raise
-                raise ValueError(f"there is a response {new.id} already") from None
+            head = (new.id, new.owner, new.previous_id, new.status)
+            return (*head, now, now + new.retention, new.response, new.input)
 
-        await self._database.write(work)
+        await self._database.write(Insert(_INTO, row, f"there is a response {new.id} already"))
 
     async def get(self, owner: str, response_id: str) -> StoredResponse | None:
         """One response by its primary key."""

@@ -92,13 +92,33 @@ async def test_processes_that_start_together_on_no_file_all_write_and_read_it(sq
     await database.aclose()
 
 
-async def test_inserts_that_wait_together_share_a_commit(database: SqliteDatabase) -> None:
+async def test_rows_that_wait_together_are_one_statement_and_one_commit(database: SqliteDatabase) -> None:
     statements: list[str] = []
     await database.write(lambda connection: connection.set_trace_callback(statements.append))
     store = SqliteResponses(database)
     await asyncio.gather(*(store.insert(response(number)) for number in range(200)))
-    assert sum("INSERT INTO responses" in statement for statement in statements) == 200
-    assert 1 <= statements.count("BEGIN IMMEDIATE") <= 10
+    inserts = [statement for statement in statements if "INSERT INTO responses" in statement]
+    assert 1 <= len(inserts) <= 10
+    assert sum("'resp_7'" in statement for statement in inserts) == 1
+    assert all([await store.get("a", f"resp_{number}") for number in range(200)])
+
+
+async def test_a_taken_id_among_rows_that_wait_together_fails_alone(database: SqliteDatabase) -> None:
+    store = SqliteResponses(database)
+    await store.insert(response(3))
+    rows = (store.insert(response(number)) for number in range(8))
+    outcomes = await asyncio.gather(*rows, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [*[type(None)] * 3, ValueError, *[type(None)] * 4]
+    assert all([await store.get("a", f"resp_{number}") for number in range(8)])
+
+
+async def test_rows_beside_other_work_are_written_with_it(database: SqliteDatabase) -> None:
+    def other(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT count(*) FROM responses").fetchone()[0])
+
+    store = SqliteResponses(database)
+    *_, count = await asyncio.gather(store.insert(response(1)), store.insert(response(2)), database.write(other))
+    assert count == 2
 
 
 async def test_a_chain_of_fifty_links_is_one_statement(sqlite_url: str) -> None:
