@@ -29,15 +29,22 @@ and name it in the settings, where the secret itself must not stand:
 """
 
 
-def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
-    """The console script. `arguments` and `env` are the process's own when left out."""
+def main(
+    arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None, *, program: str = ""
+) -> int:
+    """The console script. `arguments` and `env` are the process's own when left out.
+
+    `program` is what the caller typed in place of the script's name and first argument.
+    """
     env = os.environ if env is None else env
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     config = _config_path(options, env)
     try:
         match options.command:
             case "serve":
                 return _serve(config, env, demo=options.demo or options.once, once=options.once)
+            case "work":
+                return _work(config, env)
             case "config":
                 return _check(config, env)
             case "db":
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
         return _fail(str(error))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="eurouter",
         description="LLM routing as a gRPC and HTTP service.",
@@ -59,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('eurouter')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser)
+    _add_work(commands.add_parser, program)
 
     config = commands.add_parser("config", help="check the settings: config check").add_subparsers(
         dest="action", required=True, metavar="ACTION"
@@ -99,6 +107,18 @@ def _add_serve(add: _AddCommand) -> None:
         help="start a small local model as upstream, and show one streamed answer",
     )
     serve.add_argument("--once", action="store_true", help="the same, but end after that answer")
+
+
+def _add_work(add: _AddCommand, program: str) -> None:
+    work = add(
+        "work",
+        prog=program or None,
+        help="work on background responses until SIGTERM or Ctrl-C",
+        description="Work on background responses until SIGTERM or Ctrl-C, beside services that share the "
+        "database and have jobs.here set to false. Where the settings say nothing else: probes and metrics on "
+        "127.0.0.1:9091.",
+    )
+    _add_config(work)
 
 
 def _add_database(add: _AddCommand) -> None:
@@ -168,6 +188,18 @@ def _serve(config: Path | None, env: Mapping[str, str], *, demo: bool, once: boo
     from service.serve import ServeOptions, serve
 
     return serve(settings, ServeOptions(config=config, demo=demo, once=once))
+
+
+def _work(config: Path | None, env: Mapping[str, str]) -> int:
+    from adapters.providers.secrets import Secrets
+    from service.settings.show import problems
+
+    settings = Settings.load(config, env)
+    if found := list(problems(settings, Secrets(env).resolve, has_doors=False)):
+        return _fail("\n".join(found))
+    from service.worker_service import work
+
+    return work(settings, config)
 
 
 def _check(config: Path | None, env: Mapping[str, str]) -> int:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import gc
 import os
-import re
-import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -18,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters import logs
-from adapters.documents.read import DocumentError
 from service.settings import Settings, SettingsError
+from service.until_signal import CANT_START, freeze_what_stays, run, run_until_stopped, say, stop_on_signals
 
 if TYPE_CHECKING:
     # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from service.process import Ports
 
 MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_CANT_START: Final = 1
-_CANT_LISTEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +37,22 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     """Serves until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told)."""
     logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
     if settings.processes == 1:
-        return _run(settings, lambda: _serve_here(settings, options))
+        return run(_ports(settings), lambda: _serve_here(settings, options))
     with tempfile.TemporaryDirectory(prefix="eurouter-metrics-") as folder:
         # prometheus_client reads this when it is imported: the children inherit it.
         os.environ[MULTIPROCESS_FOLDER] = folder
-        return _run(settings, lambda: _serve_children(settings, options, folder))
+        return run(_ports(settings), lambda: _serve_children(settings, options, folder))
 
 
-def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
-    async def guarded() -> int:
-        try:
-            return await main()
-        except (OSError, DocumentError, RuntimeError) as error:
-            _say(f"can't start: {error}{_which_setting(error, settings)}")
-            return _CANT_START
-
-    if sys.platform == "win32":
-        return asyncio.run(guarded())
-    import uvloop
-
-    return uvloop.run(guarded())
-
-
-def _which_setting(error: Exception, settings: Settings) -> str:
-    """What to do when the error is that a port can't be listened on; "" for any other."""
-    # gRPC's own error has no number, only our sentence.
-    listening = isinstance(error, OSError) and (error.errno in _CANT_LISTEN or "can't listen" in str(error))
-    ports = {"grpc": settings.grpc.port, "http": settings.http.port, "admin": settings.admin.port}
-    for name, port in ports.items() if listening else ():
-        if port and re.search(rf"\b{port}\b", str(error)):
-            how = f"end what listens there, or set {name}.port (EUROUTER_{name.upper()}__PORT)"
-            return f"\nIt is the {name} listener: {how}"
-    return ""
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+def _ports(settings: Settings) -> dict[str, int]:
+    doors = {"grpc": settings.grpc.port, "http": settings.http.port, "admin": settings.admin.port}
+    return {f"{name}.port": port for name, port in doors.items()}
 
 
 async def _serve_here(settings: Settings, options: ServeOptions) -> int:
     from service import bootstrap
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         shown = await _start_demo(stack) if options.demo else None
         start = bootstrap.Start(
@@ -97,7 +60,7 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
         )
         service = bootstrap.Service(settings, start)
         await service.process.start()
-        _freeze_what_stays()
+        freeze_what_stays()
         ports = service.process.ports
         _announce(settings, ports)
         try:
@@ -107,7 +70,7 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
             raise
         if options.once or not told:
             stop.set()
-        code = await bootstrap.run_until_stopped(service, stop)
+        code = await run_until_stopped(service.process, stop)
         return code if told else 1
 
 
@@ -119,7 +82,7 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
 
     if 0 in (settings.grpc.port, settings.http.port):
         raise RuntimeError("several processes share ports: set grpc.port and http.port to numbers, not 0")
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         shown = await _start_demo(stack) if options.demo else None
         arguments = (options.config, shown.catalog if shown else None, not options.demo)
@@ -157,10 +120,12 @@ def child_main(
         settings = Settings.load(config, os.environ)
     except SettingsError as error:
         # A bad edit after the start: the others go on with what they have, this one is tried again later.
-        _say(f"can't start: {error}")
-        sys.exit(_CANT_START)
+        say(f"can't start: {error}")
+        sys.exit(CANT_START)
     logs.configure(settings.log.format, settings.log.level)
-    sys.exit(_run(settings, lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
+    sys.exit(
+        run(_ports(settings), lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause))
+    )
 
 
 async def _serve_as_child(
@@ -169,7 +134,7 @@ async def _serve_as_child(
     from service import bootstrap
     from service.processes import READY
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     loop = asyncio.get_running_loop()
 
     def parent_died() -> None:
@@ -181,25 +146,16 @@ async def _serve_as_child(
     start = bootstrap.Start(config, catalog=catalog, share_ports=True, drain_pause=drain_pause)
     service = bootstrap.Service(settings, start)
     await service.process.start()
-    _freeze_what_stays()
+    freeze_what_stays()
     pipe.send(READY)
-    return await bootstrap.run_until_stopped(service, stop)
-
-
-def _freeze_what_stays() -> None:
-    """Takes what start-up left behind out of the garbage collector's sight: modules, descriptors, tables.
-
-    A full collection otherwise walks all of it, again and again, while calls wait.
-    """
-    gc.collect()
-    gc.freeze()
+    return await run_until_stopped(service.process, stop)
 
 
 async def _start_demo(stack: AsyncExitStack) -> Demo:
     from service import demo
 
     python = Path(os.environ.get("EUROUTER_MODEL_PYTHON", ".venv-model/bin/python"))
-    return await demo.start(stack, python, lambda text: _say(f"==> {text}"))
+    return await demo.start(stack, python, lambda text: say(f"==> {text}"))
 
 
 async def _show(shown: Demo, ports: Ports, *, once: bool) -> bool:
@@ -208,37 +164,32 @@ async def _show(shown: Demo, ports: Ports, *, once: bool) -> bool:
 
     from service import demo
 
-    _say(f"==> asking {shown.model} over gRPC: {demo.QUESTION}\n")
+    say(f"==> asking {shown.model} over gRPC: {demo.QUESTION}\n")
     try:
         words = await demo.ask(f"127.0.0.1:{ports.grpc}", shown.model, _say_part)
     except grpc.aio.AioRpcError as error:
-        _say(f"\n==> no answer: {error.code().name}: {error.details()}")
+        say(f"\n==> no answer: {error.code().name}: {error.details()}")
         return False
-    _say("\n")
+    say("\n")
     if not words:
-        _say("==> no answer: the stream ended without text")
+        say("==> no answer: the stream ended without text")
         return False
     if once:
-        _say(f"==> ok: an answer of {words} pieces came over gRPC")
+        say(f"==> ok: an answer of {words} pieces came over gRPC")
     else:
-        _say(demo.next_steps(ports, shown.model))
+        say(demo.next_steps(ports, shown.model))
     return True
 
 
 def _announce(settings: Settings, ports: Ports) -> None:
     grpc, http, admin = settings.grpc, settings.http, settings.admin
     secure = "s" if http.tls.enabled else ""
-    _say(f"==> gRPC on {grpc.host}:{ports.grpc}{' (TLS)' if grpc.tls.enabled else ''}")
-    _say(
+    say(f"==> gRPC on {grpc.host}:{ports.grpc}{' (TLS)' if grpc.tls.enabled else ''}")
+    say(
         f"==> HTTP on http{secure}://{http.host}:{ports.http}/v1, probes and metrics on {admin.host}:{ports.admin}"
     )
     if not settings.keys and settings.loopback_only:
-        _say("==> no API keys are set: only this machine is served, and any key is accepted")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+        say("==> no API keys are set: only this machine is served, and any key is accepted")
 
 
 def _say_part(text: str) -> None:

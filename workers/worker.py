@@ -19,6 +19,9 @@ from workers.leases import Lease, Leases
 from workers.ports import Outcome, WorkerTelemetry
 from workers.runner import JobRunner
 
+_HANGS_SECONDS: Final = 15.0
+"""An event loop that served nobody for so long does not come back by itself."""
+
 _HAND_BACK_TRIES: Final = 5
 _HAND_BACK_WAIT: Final = 0.2
 
@@ -70,12 +73,25 @@ class Worker:
         self._wake = asyncio.Event()
         self._claimed = clock()
         self._refill: asyncio.TimerHandle | None = None
+        self._left = asyncio.Event()
+        self._reached = False
         self.stopping = False
 
     @property
     def silent_for(self) -> float:
         """Seconds since the event loop last served this worker: much more than half a second is not alive."""
         return self._leases.clock() - self._leases.last_turn
+
+    def hangs(self) -> str | None:
+        """None while the event loop serves this worker, otherwise a sentence."""
+        silent = self.silent_for
+        return f"its leases were not looked after for {silent:.0f} s" if silent > _HANGS_SECONDS else None
+
+    def problem(self) -> str | None:
+        """None while it works, otherwise a sentence on why it doesn't."""
+        if self.stopping:
+            return "draining"
+        return None if self._reached else "the database was not reached yet, or is away"
 
     def wake(self) -> None:
         """There may be something to claim. From the event loop's own thread."""
@@ -85,6 +101,16 @@ class Worker:
         """Claims nothing more; `run` returns when its jobs are done or handed back. Idempotent."""
         self.stopping = True
         self._wake.set()
+
+    async def leave(self) -> None:
+        """`stop`, and returns when `run` does."""
+        self.stop()
+        await self._left.wait()
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that run here now."""
+        return len(self._running)
 
     async def run(self) -> None:
         """Works until stopped, and then until its jobs have ended or `drain` is over; the rest is handed back.
@@ -104,6 +130,7 @@ class Worker:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.wait(keepers)
+            self._left.set()
 
     async def _work(self) -> None:
         while not self.stopping:
@@ -123,8 +150,10 @@ class Worker:
         try:
             claim = await self._store.claim(self._name, free, self._leases.times.length, settings.owner_cap)
         except StoreError:
+            self._reached = False
             self._telemetry.store_failed("claim")
             return
+        self._reached = True
         self._telemetry.claimed(len(claim.run) + len(claim.end), self._clock() - began)
         for job in claim.run:
             self._start(job, sent, partial(self._runner.run, job))

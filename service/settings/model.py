@@ -19,19 +19,17 @@ from service.settings.parts import (
     AdminSettings,
     CatalogSettings,
     CoalesceSettings,
-    DatabaseSettings,
     DeadlinesSettings,
     DrainSettings,
     FloorSettings,
     GrpcSettings,
     HttpSettings,
-    JobsSettings,
     LogSettings,
     PositiveSeconds,
-    ResponsesSettings,
     RoutingSettings,
     UpstreamSettings,
 )
+from service.settings.storage import DatabaseSettings, JobsSettings, ResponsesSettings
 
 if TYPE_CHECKING:
     from service.domain.catalog import Rule

@@ -1,14 +1,13 @@
-"""The sections of the settings: listeners, limits, logs. Who may call stands in `access`."""
+"""The sections of the settings: listeners, limits, logs. `access` has who may call, `storage` what is kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
-from adapters.database.url import is_reference, parse_url
 from adapters.documents.shapes import Part, Region
 from service.domain.catalog import Timeouts
 from service.domain.preferences import Floor
@@ -18,19 +17,6 @@ MIB: Final = 1024 * 1024
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _database_url(value: str) -> str:
-    # What it raises never repeats the value: it may hold a password.
-    if not is_reference(value):
-        parse_url(value)
-    elif not value.partition(":")[2]:
-        raise ValueError("must say where the URL is, as env:NAME (an environment variable) or file:PATH")
-    return value
-
-
-DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-"""A database's URL, or where it is: env:NAME or file:PATH."""
 
 
 LIVE: Final[JsonDict] = {"live": True}
@@ -247,83 +233,3 @@ class UpstreamSettings(Part):
     def timeouts(self) -> Timeouts:
         """The time limits for the catalogue's rows."""
         return Timeouts(self.connect_seconds, self.first_byte_seconds, self.idle_seconds, self.total_seconds)
-
-
-class DatabaseSettings(Part):
-    """Where responses are stored: a SQLite file for the processes of one machine, PostgreSQL for several."""
-
-    url: DatabaseUrl | None = Field(
-        default=None,
-        repr=False,
-        description="sqlite:////var/lib/eurouter/eurouter.db (four slashes: a path from the root) or "
-        "postgresql://user:password@host:5432/database?sslmode=verify-full; better, as it holds a password, where "
-        "it is: env:NAME or file:PATH. Left out, the file eurouter/eurouter.db in the state folder "
-        "($XDG_STATE_HOME, or ~/.local/state).",
-    )
-    auto_migrate: bool = Field(
-        default=True,
-        description="Bring the schema up to date when it is needed. Otherwise `eurouter db migrate` does, before "
-        "a new version starts: for a database user that may not create tables.",
-    )
-    pool_size: int = Field(
-        default=10,
-        ge=1,
-        le=1000,
-        description="Connections of one process, made as needed (SQLite: threads that read, at most 4).",
-    )
-    connect_seconds: PositiveSeconds = Field(default=2.0, description="Until connected; seconds.")
-    statement_seconds: PositiveSeconds = Field(
-        default=10.0, description="For one statement, and for the wait until it may run; seconds."
-    )
-
-
-class JobsSettings(Part):
-    """Background responses, and who works on them."""
-
-    here: bool = Field(default=True, description="Work on background responses in the serving processes.")
-    concurrency: int = Field(default=64, ge=1, le=10_000, description="Jobs that one process works on at a time.")
-    per_owner: int = Field(
-        default=64, ge=1, le=100_000, description="Jobs of one owner under way at a time, in all processes."
-    )
-    lease_seconds: float = Field(
-        default=30.0,
-        ge=3,
-        le=3600,
-        allow_inf_nan=False,
-        description="After which a job whose worker was lost is another's.",
-    )
-    max_run_seconds: PositiveSeconds = Field(
-        default=3600.0, description="The longest that one run of a job may ask its providers; seconds."
-    )
-
-
-class ResponsesSettings(Part):
-    """Stored responses."""
-
-    retention_days: int = Field(
-        default=30,
-        ge=1,
-        le=36500,
-        description="Stored responses are deleted after so many days; max_retention_days of a floor, a key or a "
-        "request makes it less, never more.",
-        json_schema_extra=LIVE,
-    )
-    max_chain_depth: int = Field(
-        default=200,
-        ge=1,
-        le=10_000,
-        description="Earlier responses that previous_response_id may bring along.",
-        json_schema_extra=LIVE,
-    )
-    max_chain_bytes: int = Field(
-        default=32 * MIB,
-        ge=1024,
-        le=1024 * MIB,
-        description="What they may hold in all, in bytes as stored.",
-        json_schema_extra=LIVE,
-    )
-    sweep_seconds: PositiveSeconds = Field(
-        default=60.0,
-        description="How often expired responses are removed from the database; seconds. Nobody can read them "
-        "from the moment that they expire.",
-    )

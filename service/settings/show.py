@@ -82,11 +82,19 @@ def warnings(
                 yield f"rule '{rule.name}': provider.{key}: no provider has the slug '{slug}'{near}"
 
 
-def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]:
+def problems(settings: Settings, resolve: Callable[[str], str], *, has_doors: bool = True) -> Iterator[str]:
     """What stops the service and can't be seen in the file: secrets and files that are not there.
 
-    `resolve` gives the secret of a reference and raises when there is none.
+    `resolve` gives the secret of a reference and raises when there is none. A process without `has_doors` needs
+    nothing of what concerns callers.
     """
+    yield from _database_problem(settings.database.url, resolve)
+    yield from _missing_files({"upstream.ca_file": settings.upstream.ca_file})
+    if has_doors:
+        yield from _problems_of_doors(settings, resolve)
+
+
+def _problems_of_doors(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]:
     if settings.key_pepper is not None:
         try:
             pepper = resolve(settings.key_pepper)
@@ -95,16 +103,19 @@ def problems(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]
         else:
             if len(pepper) < MIN_PEPPER:
                 yield f"key_pepper: {settings.key_pepper} is shorter than {MIN_PEPPER} characters: {HOW_TO_PEPPER}"
-    yield from _database_problem(settings.database.url, resolve)
-    files = {"upstream.ca_file": settings.upstream.ca_file}
+    files: dict[str, Path | None] = {}
     for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
         files |= {f"{door}.tls.{name}": getattr(tls, name) for name in ("cert", "key", "client_ca")}
-    for name, path in files.items():
-        if path is not None and not path.is_file():
-            yield f"{name}: there is no file {path}"
+    yield from _missing_files(files)
     for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
         if tls.cert is not None and tls.key is not None and tls.cert.is_file() and tls.key.is_file():
             yield from _certificate_problem(f"{door}.tls", tls.cert, tls.key)
+
+
+def _missing_files(files: Mapping[str, Path | None]) -> Iterator[str]:
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            yield f"{name}: there is no file {path}"
 
 
 def _database_problem(url: str | None, resolve: Callable[[str], str]) -> Iterator[str]:

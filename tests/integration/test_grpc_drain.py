@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from adapters.providers.simulator import Script
-from service.bootstrap import run_until_stopped
 from service.process import Process
+from service.until_signal import run_until_stopped
 from tests.support.running import ask, plain_channel, running_child, running_service, until
 from tests.support.statuses import reason_of, trailers_of
 
@@ -138,11 +138,10 @@ async def test_a_side_task_that_fails_stops_the_process_and_its_words_are_not_lo
     async with running_service(tmp_path) as up:
         process: Process = up.service.process
         with capture_logs() as logs:
-            task = asyncio.ensure_future(broken())
-            task.add_done_callback(process._task_ended)
+            process._tasks.start({"broken": broken})
             await asyncio.wait_for(process.wait(), 2)
         assert process.failed
         (line,) = [line for line in logs if line["event"] == "side_task_ended"]
         assert line["error_type"] == "RuntimeError"
         assert "words of a prompt" not in str(logs)
-        assert await run_until_stopped(up.service, asyncio.Event()) == 1
+        assert await run_until_stopped(process, asyncio.Event()) == 1

@@ -1,0 +1,197 @@
+"""What asks providers and works on jobs, below any door: built from settings, the same in every process of ours.
+
+Beside bootstrap the only module that names concrete adapters.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from random import getrandbits
+from typing import Final
+
+import structlog
+
+from adapters import logs
+from adapters.catalog.load import DEFAULT_CATALOG
+from adapters.catalog.watch import FileCatalog
+from adapters.database.open import Database, DatabaseOptions, open_database
+from adapters.database.sweep import run_sweep
+from adapters.database.url import effective_url
+from adapters.health import OutcomeHealth
+from adapters.providers.http import HttpSettings
+from adapters.providers.listing import Listing
+from adapters.providers.registry import DIALECTS
+from adapters.providers.secrets import Secrets
+from adapters.providers.upstream import HttpUpstream
+from adapters.telemetry import PrometheusTelemetry
+from adapters.worker_telemetry import PrometheusWorkerTelemetry
+from service.api.responses.prepare import Preparer
+from service.coalesce import LoadWindow
+from service.domain.job_store import JobStore
+from service.live import LiveSettings
+from service.router import Router
+from service.settings import Settings, SettingsWatcher
+from service.settings.show import problems
+from service.side_tasks import Tasks, measure_load
+from workers.flush import Flusher, FlushLimits
+from workers.leases import Leases, LeaseTimes
+from workers.ports import WorkerTelemetry
+from workers.runner import JobRunner
+from workers.worker import Worker
+
+USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a process is started.
+
+    `config` is the settings file; `env` the environment. `catalog` replaces the catalogue's path (the demo's
+    own). `share_ports`: one of several processes, with no admin port of its own. Without `drain_pause` a stop
+    begins at once: nobody balances load over a process that a person runs in a terminal. A process without
+    `has_doors` needs nothing of what concerns callers.
+    """
+
+    config: Path | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    catalog: Path | None = None
+    share_ports: bool = False
+    drain_pause: bool = True
+    has_doors: bool = True
+
+
+class Engine:
+    """Settings that reload, the catalogue, the router, the database, and what makes responses of them."""
+
+    def __init__(self, settings: Settings, start: Start) -> None:
+        """Builds everything; calls nobody yet. Call it with a running event loop.
+
+        Raises:
+            DocumentError: the catalogue can't be used.
+            OSError: a TLS file can't be read.
+        """
+        self._log = structlog.get_logger().bind()
+        self.secrets = Secrets(start.env)
+        self.watcher = SettingsWatcher(
+            start.config,
+            start.env,
+            settings,
+            report=self.report,
+            on_change=self._settings_changed,
+            check=lambda fresh: problems(fresh, self.secrets.resolve, has_doors=start.has_doors),
+        )
+        self.live = LiveSettings(settings, drain_pause=start.drain_pause)
+        self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
+        self.catalog = FileCatalog(
+            start.catalog or settings.catalog.path or DEFAULT_CATALOG,
+            {name: dialect.expressible_with for name, dialect in DIALECTS.items()},
+            self.secrets.is_configured,
+            rules=settings.rule_rows,
+            timeouts=settings.upstream.timeouts(),
+            report=self.report,
+        )
+        self.upstream = HttpUpstream(
+            DIALECTS, self.secrets, user_agent=USER_AGENT, settings=_http_settings(settings)
+        )
+        self.router = Router(
+            self.upstream, OutcomeHealth(time.monotonic), self.telemetry, settings=self.live.router
+        )
+        self.window = LoadWindow(settings.coalesce.max_window_ms / 1000)
+        self.database = _database(settings, self.secrets, start.env)
+        self.preparer = Preparer(
+            self.catalog, self.database.responses, self.live.responses, wall_clock=time.time, new_id=new_id
+        )
+        self._settings = settings
+
+    @property
+    def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Coroutine functions that end what is left, in this order, when nothing uses it any more."""
+        return (self.upstream.aclose, self.database.aclose)
+
+    def tasks(self) -> Tasks:
+        """What runs beside every process's work."""
+        settings = self._settings
+        listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
+        return {
+            "load": lambda: measure_load(self.window.observe),
+            "settings": self.watcher.run,
+            "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
+            "database": lambda: run_sweep(self.database, settings.responses.sweep_seconds, report=self.report),
+        }
+
+    def worker(
+        self,
+        *,
+        leases: Callable[[JobStore, WorkerTelemetry, LeaseTimes], Leases] = Leases,
+        jobs: JobStore | None = None,
+    ) -> Worker:
+        """A worker on this process's jobs. `leases` makes its leases, and `jobs` is the store that it works on."""
+        seconds = self._settings.jobs.lease_seconds
+        store = jobs or self.database.jobs
+        telemetry = PrometheusWorkerTelemetry(self.telemetry.shared_registry)
+        held = leases(store, telemetry, LeaseTimes(length=seconds, margin=seconds / 10))
+        flusher = Flusher(store, telemetry, FlushLimits())
+        runner = JobRunner(
+            self.preparer,
+            self.router,
+            flusher,
+            telemetry,
+            clock=time.monotonic,
+            settings=self.live.runs,
+            window=self.window,
+        )
+        return Worker(
+            f"{socket.gethostname()}.{os.getpid()}",
+            store,
+            runner,
+            held,
+            flusher,
+            telemetry,
+            clock=time.monotonic,
+            settings=self.live.workers,
+        )
+
+    def report(self, event: str, values: Mapping[str, object]) -> None:
+        """Logs what a part of the process tells of itself."""
+        bad = event.endswith(("_rejected", "_failed", "_missing", "_old", "_need_restart"))
+        self._log.log(30 if bad else 20, event, **values)
+
+    def _settings_changed(self, settings: Settings) -> None:
+        self.live.use(settings)
+        self.catalog.use_rules(settings.rule_rows)
+        self.window.max_window = settings.coalesce.max_window_ms / 1000
+        logs.set_level(settings.log.level)
+
+
+def new_id() -> str:
+    """36 hexadecimal digits, the last part of an answer's id."""
+    return f"{getrandbits(144):036x}"
+
+
+def _database(settings: Settings, secrets: Secrets, env: Mapping[str, str]) -> Database:
+    database = settings.database
+    url = effective_url(database.url, env, secrets.resolve)
+    options = DatabaseOptions(
+        auto_migrate=database.auto_migrate,
+        pool_size=database.pool_size,
+        connect_seconds=database.connect_seconds,
+        seconds=database.statement_seconds,
+    )
+    return open_database(url, options)
+
+
+def _http_settings(settings: Settings) -> HttpSettings:
+    upstream = settings.upstream
+    return HttpSettings(
+        max_connections=upstream.max_connections,
+        max_connections_per_host=upstream.max_connections_per_host,
+        keepalive=upstream.keepalive_seconds,
+        max_answer_bytes=upstream.max_answer_bytes,
+        ca_file=str(upstream.ca_file) if upstream.ca_file else None,
+    )
