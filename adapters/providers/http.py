@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
 from adapters.providers.exchange import Exchange, raw_response
 from adapters.providers.faults import CLIENT_ERRORS, Bounds, failure_of
 from service.domain.failure import UpstreamError
 
 _SLICE: Final = 256 * 1024
+
+_permit: ContextVar[Callable[[], None] | None] = ContextVar("permit", default=None)
+"""Of the request that this task sends; see `HttpClient.post`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,23 @@ class HttpClient:
         self._tls = tls or trusting(settings.ca_file)
         self._transport = AiohttpTransport(verify=self._tls, client=self._session, trust_env=False)
 
-    async def post(self, url: httpx.URL, headers: CIMultiDict[str], body: bytes, bounds: Bounds) -> Exchange:
+    async def post(
+        self,
+        url: httpx.URL,
+        headers: CIMultiDict[str],
+        body: bytes,
+        bounds: Bounds,
+        permit: Callable[[], None] | None = None,
+    ) -> Exchange:
         """Sends one request; returns when status and headers of the answer are there, whatever they say.
+
+        `permit` is asked once there is a connection, right before the first byte is written: what it raises ends
+        the call with nothing sent.
 
         Raises:
             UpstreamError: CONNECT, TIMEOUT, PROTOCOL, UNKNOWN.
         """
+        token = None if permit is None else _permit.set(permit)
         loop = asyncio.get_running_loop()
         request = _request(url, headers, body, bounds)
         limit = None if _is_bounded(bounds, loop.time(), len(body)) else asyncio.timeout_at(bounds.due)
@@ -80,6 +98,9 @@ class HttpClient:
         except CLIENT_ERRORS as exc:
             late = limit is not None and limit.expired()
             failure = bounds.late(bounds.due_to) if late else failure_of(exc, bounds, answering=False)
+        finally:
+            if token is not None:
+                _permit.reset(token)
         if failure is not None:
             # Raised out here so that no chain leads to exceptions that hold the address, and with it a key.
             raise UpstreamError(failure)
@@ -98,7 +119,17 @@ class HttpClient:
             ssl=self._tls,
         )
         # A provider's cookies would tie one caller's call to another's.
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_Request, trust_env=False
+        )
+
+
+class _Request(aiohttp.ClientRequest):
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        permit = _permit.get()
+        if permit is not None:
+            permit()
+        return await super().send(conn)
 
 
 def _is_bounded(bounds: Bounds, now: float, size: int) -> bool:

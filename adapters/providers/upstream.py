@@ -119,7 +119,7 @@ class HttpUpstream:
             headers.update(_trace(context))
         query = auth.apply(provider.auth, secret, headers)
         url = self._url(provider.base_url, provider.quirks.path or request.path, query)
-        exchange = await self._client.post(url, headers, request.body, bounds)
+        exchange = await self._client.post(url, headers, request.body, bounds, context.permit)
         if 200 <= exchange.status < 300:
             return exchange
         try:

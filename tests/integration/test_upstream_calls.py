@@ -6,6 +6,7 @@ import socket
 import ssl
 import traceback
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,27 @@ async def test_a_call_sends_the_body_once_with_credentials_trace_and_request_id(
     assert peer.header("content-type") == "text/plain"
     assert peer.head.lower().count("\r\naccept-encoding:") == 1
     assert peer.header("cookie") is None
+
+
+async def test_a_permit_that_is_gone_once_there_is_a_connection_lets_nothing_out() -> None:
+    class GoneError(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def permit() -> None:
+        asked.append(server.connections)
+        if len(asked) > 1:
+            raise GoneError
+
+    async with serving(says_hello) as server, upstream() as up:
+        await up.call(endpoint(server), GENERATION, replace(context(), permit=permit))
+        with pytest.raises(GoneError):
+            await up.call(endpoint(server), GENERATION, replace(context(), permit=permit))
+        # Who asks for no permit is asked for none, whatever ran before.
+        await up.call(endpoint(server), GENERATION, context())
+    assert len(asked) == 2
+    assert len(server.peers) == 2
 
 
 async def test_a_provider_that_is_not_ours_learns_neither_request_id_nor_trace() -> None:
