@@ -1,4 +1,5 @@
-"""What `make run` shows: a real local model behind the router, one streamed answer, and how to call it next.
+"""What `make run` shows: a real local model behind the router, one streamed answer, one made in the background,
+and how to call it next.
 
 Where the model's packages are missing the labelled simulator takes its place, and the output says so.
 """
@@ -13,17 +14,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from eurouter.v1 import chat_pb2, chat_pb2_grpc, content_pb2
+from eurouter.v1 import chat_pb2, chat_pb2_grpc, content_pb2, responses_pb2, responses_pb2_grpc
 from grpc import aio
 
 from adapters.catalog.load import DEFAULT_CATALOG
 from adapters.local_model import LocalModel, LocalModelError, LocalModelUnavailable
 from adapters.providers.simulator import Simulator
+from service import wire
 from service.process import Ports
 
 MODEL_ID: Final = "huggingfacetb/smollm2-135m-instruct"
 SIMULATED_ID: Final = "simulator/sim-echo"
 QUESTION: Final = "Name three rivers in Europe."
+BACKGROUND_QUESTION: Final = "Tell me something about the Danube."
 _LONGEST_ANSWER: Final = 1024
 
 # llama.cpp's server reads neither of these and says nothing about them: they would be dropped silently.
@@ -106,16 +109,53 @@ async def ask(address: str, model: str, say_part: Say) -> int:
         return pieces
 
 
+async def run_in_background(ports: Ports, model: str, say: Say, say_part: Say) -> str:
+    """Has a response made in the background, leaves it once it is queued and follows it to its end; its status.
+
+    Raises:
+        grpc.aio.AioRpcError: a call failed.
+    """
+    request = wire.parse(
+        responses_pb2.CreateResponseRequest,
+        {
+            "model": model,
+            "input": BACKGROUND_QUESTION,
+            "max_output_tokens": 120,
+            "temperature": 0,
+            "background": True,
+        },
+    )
+    async with aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        stub: Any = responses_pb2_grpc.ResponsesServiceStub(channel)
+        waiting = stub.StreamResponse(request, timeout=120)
+        async for event in waiting:
+            if event.WhichOneof("event") == "queued":
+                break
+        waiting.cancel()
+        name = event.queued.response.id
+        say(f"==> {name} is queued, and its caller has left. Follow it, in a second terminal, too:")
+        say(f"    curl -N 'http://127.0.0.1:{ports.http}/v1/responses/{name}?stream=true'\n")
+        asked = responses_pb2.FollowResponseRequest(response_id=name, starting_after=event.sequence_number)
+        async for event in stub.FollowResponse(asked, timeout=120):
+            if event.WhichOneof("event") == "output_text_delta":
+                say_part(event.output_text_delta.delta)
+        ended = event.WhichOneof("event")
+        say(f"\n\n==> {ended}, with event {event.sequence_number}; its events and itself are kept for 30 days")
+        return str(ended)
+
+
 def next_steps(ports: Ports, model: str) -> str:
     """Commands to try, as they can be pasted."""
     body = f'{{"model": "{model}", "messages": [{{"role": "CHAT_ROLE_USER", "content": [{{"text": "Hello"}}]}}]}}'
     chat = f'{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    later = f'{{"model": "{model}", "background": true, "input": "Hello"}}'
     return f"""
 Call it next (Ctrl-C here stops everything):
 
   gRPC   .venv/bin/grpcurl -plaintext -d '{body}' \\
            127.0.0.1:{ports.grpc} eurouter.v1.ChatService/StreamChatCompletion
   HTTP   curl -N http://127.0.0.1:{ports.http}/v1/chat/completions -d '{chat}'
+  Later  curl http://127.0.0.1:{ports.http}/v1/responses -d '{later}'
   SDK    OpenAI(base_url="http://127.0.0.1:{ports.http}/v1", api_key="any")
   Models curl http://127.0.0.1:{ports.http}/v1/models
   Admin  http://127.0.0.1:{ports.admin}/readyz and /metrics

@@ -159,7 +159,7 @@ async def _start_demo(stack: AsyncExitStack) -> Demo:
 
 
 async def _show(shown: Demo, ports: Ports, *, once: bool) -> bool:
-    """Shows one streamed answer, then how to go on; False when no answer came."""
+    """Shows a streamed answer and one made in the background, then how to go on; False when one did not come."""
     import grpc
 
     from service import demo
@@ -174,8 +174,16 @@ async def _show(shown: Demo, ports: Ports, *, once: bool) -> bool:
     if not words:
         say("==> no answer: the stream ended without text")
         return False
+    say(f"==> asking in the background: {demo.BACKGROUND_QUESTION}")
+    try:
+        ended = await demo.run_in_background(ports, shown.model, say, _say_part)
+    except grpc.aio.AioRpcError as error:
+        say(f"\n==> no response in the background: {error.code().name}: {error.details()}")
+        return False
+    if ended not in ("completed", "incomplete"):
+        return False
     if once:
-        say(f"==> ok: an answer of {words} pieces came over gRPC")
+        say(f"==> ok: an answer of {words} pieces came over gRPC, and one was made in the background")
     else:
         say(demo.next_steps(ports, shown.model))
     return True
