@@ -110,7 +110,8 @@ class JobRunner:
             LeaseLost: the job is another's.
         """
         writer, log = making.writer, making.log
-        await log.put(_bytes(writer.resume(restarted=making.job.restarted)), output=False)
+        if begun := writer.resume(restarted=making.job.restarted):
+            await log.put(_bytes(begun), output=False)
         run = await self._open(making)
         source = Coalescer(run, self._window)
         try:
@@ -149,6 +150,7 @@ class JobRunner:
             job.trace.get("tracestate", ""),
             "job",
             lease.check,
+            background=True,
         )
         return self._router.open(asked.generation, asked.needs, asked.selection, context)
 

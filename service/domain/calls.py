@@ -24,7 +24,9 @@ class CallContext:
 
     `deadline` is on the router's monotonic clock, in seconds; always set (doors apply the default and the
     maximum). `traceparent`/`tracestate` are W3C headers to send upstream, already made ours, "" for none.
-    `permit` is called before every upstream attempt and raises when there must be none any more.
+    `permit` is called before every upstream attempt, and again right before its first byte leaves; it raises when
+    there must be none any more. `background`:
+    nobody waits for the answer, so it never takes the last places at an endpoint.
     """
 
     principal: Principal
@@ -34,3 +36,4 @@ class CallContext:
     tracestate: str = ""
     door: str = "grpc"
     permit: Callable[[], None] | None = None
+    background: bool = False

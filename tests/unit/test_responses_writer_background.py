@@ -38,6 +38,7 @@ def test_a_worker_goes_on_with_the_numbers_and_says_when_readers_must_start_over
     assert [(arm, event.sequence_number) for arm, event in zip(arms(first), first, strict=True)] == [
         ("in_progress", 2)
     ]
+    assert worker(3).resume(restarted=False) == [], "that work is in progress is told once, however often it waits"
     again = worker(9).resume(restarted=True)
     assert arms(again) == ["restarted", "in_progress"]
     assert [event.sequence_number for event in again] == [9, 10]

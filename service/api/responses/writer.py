@@ -43,6 +43,7 @@ _LIMITS: Final = {
     FinishReason.LENGTH: "max_output_tokens",
     FinishReason.CONTENT_FILTER: "content_filter",
 }
+_ACCEPTED: Final = ("created", "queued")
 _FAILED: Final = ("server_error", "the provider ended the answer with an error")
 
 
@@ -68,6 +69,7 @@ class ResponseWriter:
         self.response = response
         self._clock = clock
         self._show_encrypted = show_encrypted
+        self._resumed = first_number > len(_ACCEPTED)
         self._log = EventLog(detail, first=first_number)
         self._output = Output(self._log, response.id, first_position, show_encrypted=show_encrypted)
         self._started = False
@@ -81,11 +83,17 @@ class ResponseWriter:
     def accepted(self) -> list[events_pb.ResponseStreamEvent]:
         """The response exists, and waits for a worker."""
         self.response.status = pb.RESPONSE_STATUS_QUEUED
-        return self._told("created", "queued")
+        return self._told(*_ACCEPTED)
 
     def resume(self, *, restarted: bool) -> list[events_pb.ResponseStreamEvent]:
-        """A worker begins; `restarted`: output of an earlier one was seen and is to be forgotten."""
+        """A worker begins; `restarted`: output of an earlier one was seen and is to be forgotten.
+
+        That work is in progress is told once: a job that waits for a busy provider, again and again, must not
+        fill its log with that.
+        """
         self.response.status = pb.RESPONSE_STATUS_IN_PROGRESS
+        if self._resumed and not restarted:
+            return []
         return self._told("restarted", "in_progress") if restarted else self._told("in_progress")
 
     def write(self, events: Sequence[Event]) -> list[events_pb.ResponseStreamEvent]:
