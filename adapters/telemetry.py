@@ -95,6 +95,7 @@ class PrometheusTelemetry:
             ("provider", "model", "direction"),
             registry=registry,
         )
+        self._endpoint_in_flight, self._passed_over = _counted_endpoints(registry)
         self._by_request: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._by_attempt: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._by_tokens: dict[str, tuple[Counter, Counter]] = {}
@@ -145,9 +146,34 @@ class PrometheusTelemetry:
         found[0].inc(input_tokens)
         found[1].inc(output_tokens)
 
+    def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
+        """So many calls are under way at the endpoint."""
+        self._endpoint_in_flight.labels(endpoint_id).set(calls)
+
+    def passed_over(self, endpoint: Endpoint) -> None:
+        """A call found the endpoint full."""
+        self._passed_over.labels(endpoint.id).inc()
+
     def render(self) -> bytes:
         """This process's metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _counted_endpoints(registry: CollectorRegistry | None) -> tuple[Gauge, Counter]:
+    in_flight = Gauge(
+        "eurouter_endpoint_in_flight",
+        "Calls under way at endpoints that declare how many they bear.",
+        ("endpoint",),
+        registry=registry,
+        multiprocess_mode="livesum",
+    )
+    passed_over = Counter(
+        "eurouter_endpoint_passed_over",
+        "Times that a call found an endpoint full.",
+        ("endpoint",),
+        registry=registry,
+    )
+    return in_flight, passed_over
 
 
 def forget_process(folder: str, pid: int) -> None:

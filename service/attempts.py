@@ -1,29 +1,24 @@
 """Runs a plan's attempts one after another: the only retry loop. Nothing here knows streams or events.
 
-What failed stays on record; when no attempt is left, it becomes the error that is most useful to the caller.
+What failed stays on record; when no attempt is left, it becomes the error that is most useful to the caller. An
+attempt holds a place at its endpoint, where that counts them, until the next one or `release`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from service.adapt import Adapted, Adapter
+from service.attempt_errors import Busy, Failed, all_busy, error_of, most_useful, out_of_time
+from service.capacity import BACKGROUND_SHARE, Capacity, Slot
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Usage
-from service.domain.failure import (
-    HARMS_HEALTH,
-    OPERATORS_FAULT,
-    REASONS,
-    TRY_ELSEWHERE,
-    Failure,
-    FailureKind,
-    UpstreamError,
-)
+from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
 from service.domain.generation import Generation
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
@@ -37,19 +32,14 @@ _DEADLINE_SLACK: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
-    """Limits of one call: attempts in all, and the longest Retry-After that is waited for, in seconds."""
+    """Limits of one call: attempts in all, and the longest wait in seconds, for a Retry-After or a free place.
+
+    `background_share`: of the places at an endpoint, those that background calls may take together.
+    """
 
     max_attempts: int = 4
     max_retry_wait: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A failed attempt. `refusal` is set when the dialect refused to build the call: nothing was sent."""
-
-    endpoint: Endpoint
-    failure: Failure
-    refusal: ServiceError | None = None
+    background_share: float = BACKGROUND_SHARE
 
 
 class Attempts:
@@ -67,6 +57,7 @@ class Attempts:
         settings: RouterSettings,
         health: Health,
         telemetry: Telemetry,
+        capacity: Capacity,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
@@ -75,6 +66,7 @@ class Attempts:
         self._settings = settings
         self._health = health
         self._telemetry = telemetry
+        self._capacity = capacity
         self._clock = clock
         self._sleep = sleep
         self._adapter = Adapter(generation)
@@ -83,6 +75,9 @@ class Attempts:
         self._too_long: list[tuple[Attempt, Adapted]] = []
         self._cut = False
         self._failed: list[Failed] = []
+        self._busy: tuple[Busy, ...] = ()
+        self._slot: Slot | None = None
+        self._patience: float | None = None
         self._waiting: tuple[float, Attempt] | None = None
         self._waited = False
         self.current = plan.attempts[0]
@@ -93,6 +88,8 @@ class Attempts:
     async def run(self, attempt: Callable[[Endpoint, Adapted], Awaitable[T]]) -> T:
         """The result of the first attempt that succeeds; each is given its endpoint and what to ask it.
 
+        However it ends: `release` when what the attempt began is over.
+
         Raises:
             ServiceError: none did, or time ran out.
         """
@@ -100,7 +97,7 @@ class Attempts:
             adapted = await self._next()
             self.started = self._clock()
             if self.started >= self._context.deadline:
-                raise self._out_of_time()
+                raise out_of_time(self._failed, self._busy, self.decision)
             if self._context.permit is not None:
                 self._context.permit()
             endpoint = self.current.endpoint
@@ -111,7 +108,7 @@ class Attempts:
                 if error.failure.kind is FailureKind.CONTEXT_LENGTH:
                     self._needs_longer(adapted)
                 elif error.failure.kind not in TRY_ELSEWHERE:
-                    raise late or self._error() from error
+                    raise late or most_useful(self._failed, self._busy, self.decision) from error
                 if late is not None:
                     raise late from error
             except ServiceError as refusal:
@@ -131,7 +128,15 @@ class Attempts:
 
     def failed_after_commit(self, failure: Failure) -> ServiceError:
         """Records a failure after which nothing may fall back any more, and gives its error."""
-        return self._note(failure) or self._error(self._failed[-1])
+        late = self._note(failure)
+        return late or error_of(self._failed[-1], self._failed, self._busy, self.decision)
+
+    def release(self) -> None:
+        """Gives back the place that the last attempt held. Idempotent; there may be none."""
+        slot = self._slot
+        if slot is not None:
+            self._slot = None
+            self._capacity.leave(slot)
 
     def first_token(self) -> float:
         """Records the first visible event; seconds since the running attempt began."""
@@ -157,18 +162,7 @@ class Attempts:
             self._telemetry.tokens(endpoint, usage.input_tokens, usage.output_tokens)
 
     def _decide(self, attempt: Attempt, truncated: tuple[str, ...] = ()) -> Decision:
-        provider = attempt.endpoint.provider
-        return Decision(
-            provider_slug=provider.slug,
-            provider_id=provider.id,
-            model_used=attempt.model,
-            model_variant=attempt.variant,
-            strategy=self._plan.strategy,
-            fallback_count=len(self._failed),
-            model_fallback_count=attempt.model_position,
-            ignored=attempt.ignored,
-            truncated=truncated,
-        )
+        return attempt.decision(self._plan.strategy, len(self._failed), truncated)
 
     def _note(self, failure: Failure) -> ServiceError | None:
         """Puts a failure on record; the error to end with when it was the caller's time that ran out."""
@@ -179,7 +173,7 @@ class Attempts:
         self._telemetry.attempt_failed(endpoint, failure.kind, self._context.request_id, len(self._failed))
         if failure.kind is FailureKind.TIMEOUT and now + _DEADLINE_SLACK >= self._context.deadline:
             # The caller's time ran out, not the provider's: short deadlines must not take endpoints down.
-            return self._out_of_time()
+            return out_of_time(self._failed, self._busy, self.decision)
         if failure.kind in HARMS_HEALTH:
             self._health.failed(endpoint.id, failure.kind, failure.retry_after, now)
         if failure.retry_after is not None and failure.kind in _WAIT_HELPS:
@@ -194,20 +188,89 @@ class Attempts:
         Raises:
             ServiceError: nothing is left to try.
         """
-        attempt: Attempt | None = None
-        while attempt is None and self._position < len(self._queue) and self._may_try():
-            if self._long_enough(self._queue[self._position].endpoint):
-                attempt = self._queue[self._position]
-            self._position += 1
+        self.release()
+        attempt = self._planned()
+        if attempt is None and self._busy:
+            attempt = await self._first_with_room()
         attempt = attempt or await self._after_waiting()
         if attempt is not None:
             adapted = self._adapter.fit(attempt.endpoint)
         else:
             attempt, adapted = self._cut_harder()
-        if self._failed or adapted.dropped:
+        if self._slot is None and attempt.endpoint.concurrency is not None:
+            # One that is asked again: others may have its place by now.
+            await self._return_to(attempt)
+        if self._failed or self._busy or adapted.dropped:
             self.decision = self._decide(attempt, adapted.dropped)
         self.current, self.adapted = attempt, adapted
         return adapted
+
+    def _planned(self) -> Attempt | None:
+        """The plan's next attempt, at an endpoint that has room for it."""
+        while self._position < len(self._queue) and self._may_try():
+            attempt = self._queue[self._position]
+            self._position += 1
+            endpoint = attempt.endpoint
+            if self._long_enough(endpoint) and (endpoint.concurrency is None or self._enter(attempt)):
+                return attempt
+        return None
+
+    def _enter(self, attempt: Attempt) -> bool:
+        background = self._context.background
+        self._slot = self._capacity.enter(attempt.endpoint, background=background)
+        if self._slot is None:
+            self._pass_over(attempt)
+            # As those that are too short: what the cap on attempts left out takes its place.
+            self._queue = self._plan.attempts + self._plan.beyond_cap
+        return self._slot is not None
+
+    def _pass_over(self, attempt: Attempt) -> None:
+        note = self._capacity.busy(attempt.endpoint, background=self._context.background)
+        self._busy += (Busy(attempt, note or "busy"),)
+        self._telemetry.passed_over(attempt.endpoint)
+
+    async def _first_with_room(self) -> Attempt | None:
+        """Of those passed over, the first that has room within the call's patience."""
+        waited_for = self._still_busy()
+        if not waited_for:
+            return None
+        until = self._give_up_at()
+        if self._waiting is not None and not self._waited:
+            # That one is asked in between.
+            until = min(until, self._waiting[0])
+        slot = await self._place([each.attempt.endpoint for each in waited_for], until)
+        if slot is None:
+            return None
+        taken = next(each for each in waited_for if each.attempt.endpoint.id == slot.endpoint_id)
+        self._busy = tuple(each for each in self._busy if each is not taken)
+        return taken.attempt
+
+    async def _return_to(self, attempt: Attempt) -> None:
+        """Waits for a place at this one endpoint.
+
+        Raises:
+            ServiceError: there was none in time.
+        """
+        if await self._place([attempt.endpoint], self._give_up_at()) is None:
+            self._pass_over(attempt)
+            raise all_busy(self._failed, self._busy, self.decision)
+
+    async def _place(self, endpoints: Sequence[Endpoint], until: float) -> Slot | None:
+        seconds = until - self._clock()
+        self._slot = await self._capacity.wait(endpoints, seconds, background=self._context.background)
+        return self._slot
+
+    def _still_busy(self) -> tuple[Busy, ...]:
+        """Those passed over that may yet be tried."""
+        if not self._busy or not self._may_try():
+            return ()
+        return tuple(each for each in self._busy if self._long_enough(each.attempt.endpoint))
+
+    def _give_up_at(self) -> float:
+        """Until when the call waits, for whatever: set when it begins to."""
+        if self._patience is None:
+            self._patience = min(self._clock() + self._settings.max_retry_wait, self._context.deadline)
+        return self._patience
 
     def _may_try(self) -> bool:
         return len(self._failed) < self._settings.max_attempts
@@ -231,11 +294,11 @@ class Attempts:
         if self._waiting is None or self._waited or not self._may_try():
             return None
         ready, attempt = self._waiting
-        wait = ready - self._clock()
-        fits = wait <= self._settings.max_retry_wait and ready < self._context.deadline
+        fits = ready <= self._give_up_at() and ready < self._context.deadline
         if not fits or not self._long_enough(attempt.endpoint):
             return None
         self._waited = True
+        wait = ready - self._clock()
         if wait > 0:
             await self._sleep(wait)
         return attempt
@@ -247,61 +310,18 @@ class Attempts:
             ServiceError: no context was too short, nothing more may be left out, or it was done before.
         """
         if not self._too_long or self._cut or not self._may_try():
-            raise self._error()
+            raise self._nothing_left()
         self._cut = True
         attempt, before = max(self._too_long, key=lambda tried: _context(tried[0]))
         adapted = self._adapter.fit(attempt.endpoint, before.tokens // 2)
         if len(adapted.generation.turns) == len(before.generation.turns):
-            raise self._error()
+            raise self._nothing_left()
         return attempt, adapted
 
-    def _listing(self) -> tuple[tuple[str, str], ...]:
-        return tuple((f.endpoint.id, f"{f.failure.kind}: {_words(f.failure)}") for f in self._failed)
-
-    def _out_of_time(self) -> ServiceError:
-        tried = f" after {len(self._failed)} failed attempt(s)" if self._failed else ""
-        return ServiceError(
-            Reason.DEADLINE_EXCEEDED,
-            f"the call's deadline passed{tried}",
-            endpoints=self._listing(),
-            decision=self.decision.headers(),
-        )
-
-    def _error(self, chosen: Failed | None = None) -> ServiceError:
-        """The error of `chosen`, or of the most useful failure.
-
-        That is the last one which is neither the operator's misconfiguration nor a value that only this
-        endpoint's wire format can't take; without such a one the last refused value, which the caller can
-        mend; else the last.
-        """
-        if chosen is None:
-            useful = [f for f in self._failed if f.refusal is None and f.failure.kind not in OPERATORS_FAULT]
-            refused = [f for f in self._failed if f.refusal is not None]
-            chosen = (useful or refused or self._failed)[-1]
-        failure, refusal = chosen.failure, chosen.refusal
-        reason = refusal.reason if refusal is not None else REASONS[failure.kind]
-        message = f"{chosen.endpoint.provider.slug}: {_words(failure)}"
-        if len(self._failed) > 1:
-            message = f"{message} ({len(self._failed)} attempts failed)"
-        waits = [f.failure.retry_after for f in self._failed if f.failure.retry_after is not None]
-        error = ServiceError(
-            reason,
-            message,
-            violations=refusal.violations if refusal is not None else (),
-            endpoints=self._listing(),
-            code=failure.code if reason is Reason.PROVIDER_REJECTED else None,
-            param=failure.param if reason is Reason.PROVIDER_REJECTED else None,
-            decision=self.decision.headers(),
-        )
-        if waits and error.spec.retryable:
-            error.retry_after = min(waits)
-        return error
+    def _nothing_left(self) -> ServiceError:
+        busy = self._still_busy()
+        return (all_busy if busy else most_useful)(self._failed, busy or self._busy, self.decision)
 
 
 def _context(attempt: Attempt) -> int:
     return attempt.endpoint.context_length or 0
-
-
-def _words(failure: Failure) -> str:
-    # Providers like to quote the key that they refuse, or parts of it.
-    return "refused the operator's credentials" if failure.kind is FailureKind.AUTH else failure.message

@@ -8,6 +8,7 @@ from typing import Final
 from adapters.keys import CertificateOwners, SettingsKeys
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
+from service.api.jobs import JobsHandler
 from service.api.responses.background import BackgroundResponses
 from service.api.responses.follow import Followers
 from service.api.responses.handler import ResponsesHandler
@@ -16,6 +17,7 @@ from service.api.routing import RoutingHandler
 from service.edge.admission import Admission
 from service.edge.calls import Calls
 from service.edge.grpc_calls import GrpcCalls
+from service.edge.grpc_jobs import jobs_service
 from service.edge.grpc_responses import responses_service
 from service.edge.grpc_server import GrpcOptions, GrpcServer
 from service.edge.grpc_services import catalog_service, chat_service, routing_service
@@ -23,6 +25,7 @@ from service.edge.heartbeats import Heartbeats
 from service.edge.http_app import HttpApp
 from service.edge.http_calls import HttpCalls
 from service.edge.http_chat import HttpChat
+from service.edge.http_jobs import HttpJobs
 from service.edge.http_responses import HttpResponses
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.edge.tls import HttpTls, TlsFiles
@@ -60,7 +63,9 @@ class Service(Engine):
         chat = ChatHandler(
             self.catalog, self.router, self.live.chat, wall_clock=time.time, new_id=new_id, window=self.window
         )
-        responses = ResponsesHandler(self.preparer, self.router, self.database.responses, window=self.window)
+        responses = ResponsesHandler(
+            self.preparer, self.router, self.database.responses, self.database.keys, window=self.window
+        )
         stored = StoredResponses(self.database.responses)
         worker = self.worker() if settings.jobs.here else None
         background = BackgroundResponses(
@@ -68,11 +73,11 @@ class Service(Engine):
             self.router,
             stored,
             self.database.jobs,
-            Followers(self.database.jobs),
+            Followers(self.database.jobs, self.database.signals),
             restart_on_loss=self.live.restart_on_loss,
-            wake=worker.wake if worker is not None else lambda: None,
         )
         catalog = CatalogHandler(self.catalog)
+        jobs = JobsHandler(self.database.jobs, clock=time.monotonic)
         routing = RoutingHandler(self.catalog, self.router, self.live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
         wrap = GrpcCalls(calls, self.admission, certificates=certificates)
@@ -82,12 +87,14 @@ class Service(Engine):
             responses_service(wrap, responses, stored, background),
             catalog_service(open_to_all, catalog),
             routing_service(wrap, routing),
+            jobs_service(wrap, jobs),
         )
         app = HttpApp(
             HttpCalls(calls, self.admission),
             HttpChat(chat, self._heartbeats, self.live.hint_fields),
             HttpResponses(responses, stored, background, self._heartbeats, self.live.hint_fields),
             catalog,
+            HttpJobs(jobs),
         ).build(settings.http.max_body_bytes)
         tls = self._http_tls.context if self._http_tls else None
         return Parts(

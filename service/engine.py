@@ -29,6 +29,7 @@ from adapters.providers.listing import Listing
 from adapters.providers.registry import DIALECTS
 from adapters.providers.secrets import Secrets
 from adapters.providers.upstream import HttpUpstream
+from adapters.queue_gauges import QueueGauges
 from adapters.telemetry import PrometheusTelemetry
 from adapters.worker_telemetry import PrometheusWorkerTelemetry
 from service.api.responses.prepare import Preparer
@@ -102,6 +103,7 @@ class Engine:
         self.router = Router(
             self.upstream, OutcomeHealth(time.monotonic), self.telemetry, settings=self.live.router
         )
+        self.catalog.tell(self.router.capacity.declare)
         self.window = LoadWindow(settings.coalesce.max_window_ms / 1000)
         self.database = _database(settings, self.secrets, start.env)
         self.preparer = Preparer(
@@ -117,11 +119,14 @@ class Engine:
     def tasks(self) -> Tasks:
         """What runs beside every process's work."""
         settings = self._settings
+        gauges = QueueGauges(self.telemetry.shared_registry, self.database.jobs)
         listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
         return {
             "load": lambda: measure_load(self.window.observe),
             "settings": self.watcher.run,
             "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
+            "queue": gauges.run,
+            "hints": lambda: self.database.signals.run(self.report),
             "database": lambda: run_sweep(self.database, settings.responses.sweep_seconds, report=self.report),
         }
 
@@ -146,7 +151,7 @@ class Engine:
             settings=self.live.runs,
             window=self.window,
         )
-        return Worker(
+        worker = Worker(
             f"{socket.gethostname()}.{os.getpid()}",
             store,
             runner,
@@ -156,6 +161,8 @@ class Engine:
             clock=time.monotonic,
             settings=self.live.workers,
         )
+        self.database.signals.listen(on_work=worker.wake)
+        return worker
 
     def report(self, event: str, values: Mapping[str, object]) -> None:
         """Logs what a part of the process tells of itself."""

@@ -34,7 +34,9 @@ class LiveSettings:
         self._never_restart = {row.name for row in settings.owners if row.on_worker_loss == "fail"}
         limits = ChainLimits(settings.responses.max_chain_depth, settings.responses.max_chain_bytes)
         self._responses = ResponsesSettings(self._chat, settings.responses.retention_days * _DAY, limits)
-        self._router = RouterSettings(settings.routing.max_attempts, settings.routing.max_retry_wait_seconds)
+        self._router = RouterSettings(
+            settings.routing.max_attempts, settings.routing.max_retry_wait_seconds, settings.jobs.endpoint_share
+        )
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
         self._owner_rows = settings.owner_rows

@@ -14,6 +14,7 @@ from typing import Final
 
 from service.adapt import Adapted, MappedSource
 from service.attempts import Attempts, RouterSettings
+from service.capacity import Capacity
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
@@ -50,7 +51,10 @@ class Answer:
 
 
 class Router:
-    """Plans calls and runs them. One per process; safe for any number of calls at a time on one loop."""
+    """Plans calls and runs them. One per process; safe for any number of calls at a time on one loop.
+
+    `capacity` counts the calls at endpoints that declare how many they bear: tell it of new catalogues.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Router:
         self._clock = clock
         self._sleep = sleep
         self._settings = settings
+        self.capacity = Capacity(telemetry, lambda: settings().background_share)
 
     def plan(self, needs: Needs, selection: Selection, owner: str) -> Plan:
         """What a call would do now. Possibly without attempts; nothing is raised."""
@@ -84,11 +89,14 @@ class Router:
         """
         attempts = self._attempts(generation, needs, selection, context)
         upstream = self._upstream
-        events = await attempts.run(lambda endpoint, asked: upstream.call(endpoint, asked.generation, context))
-        mapper = attempts.adapted.mapper
-        if mapper is not None:
-            events = mapper.whole(events)
-        attempts.succeeded(None, _last_usage(events))
+        try:
+            events = await attempts.run(lambda endpoint, asked: upstream.call(endpoint, asked.generation, context))
+            mapper = attempts.adapted.mapper
+            if mapper is not None:
+                events = mapper.whole(events)
+            attempts.succeeded(None, _last_usage(events))
+        finally:
+            attempts.release()
         return Answer(events, attempts.decision, attempts.current.endpoint)
 
     def open(self, generation: Generation, needs: Needs, selection: Selection, context: CallContext) -> Run:
@@ -111,7 +119,15 @@ class Router:
         if not chosen.attempts:
             raise no_endpoint_error(chosen, needs, now)
         return Attempts(
-            chosen, generation, context, settings, self._health, self._telemetry, self._clock, self._sleep
+            chosen,
+            generation,
+            context,
+            settings,
+            self._health,
+            self._telemetry,
+            self.capacity,
+            self._clock,
+            self._sleep,
         )
 
 
@@ -177,7 +193,7 @@ class Run:
         except UpstreamError as error:
             self._over = True
             self._broken = self._attempts.failed_after_commit(error.failure)
-            await source.aclose()
+            await self._close()
             raise self._broken from error
         except asyncio.CancelledError:
             await self._abandon("cancelled")
@@ -203,8 +219,7 @@ class Run:
         else:
             self._over = True
             self._broken = self._broken or (None if self._committed else _abandoned())
-            if self._source is not None:
-                await self._source.aclose()
+            await self._close()
 
     async def _outside_the_stream(self) -> Sequence[Event]:
         if self._broken is not None:
@@ -219,6 +234,9 @@ class Run:
         except BaseException:
             self._over, self._broken = True, _abandoned()
             raise
+        finally:
+            if self._over:
+                self._attempts.release()
 
     async def _until_visible(self, endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
         """One attempt up to its commit point or its clean end."""
@@ -246,6 +264,7 @@ class Run:
     def _end(self) -> None:
         self._over = True
         self._attempts.succeeded(self._ttft, self._usage())
+        self._attempts.release()
 
     def _usage(self) -> Usage | None:
         """What the provider has said of tokens so far."""
@@ -255,8 +274,15 @@ class Run:
         self._over = True
         self._broken = _abandoned()
         self._attempts.ended(outcome, self._usage())
-        if self._source is not None:
-            await self._source.aclose()
+        await self._close()
+
+    async def _close(self) -> None:
+        """Ends the upstream call; only then another may have its place."""
+        try:
+            if self._source is not None:
+                await self._source.aclose()
+        finally:
+            self._attempts.release()
 
 
 def _abandoned() -> ServiceError:

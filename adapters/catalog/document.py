@@ -72,6 +72,32 @@ aliases:
 A secret is named, never written: `env:NAME` is an environment variable, `file:PATH` a file that is read again
 when it changes. A provider whose secret is missing is listed as not configured and never chosen.
 
+## How many calls at a time
+
+A server with eight slots serves eight calls; a ninth waits there unseen, or is refused. Say so, and no more are
+sent, streams until they end included:
+
+```yaml
+providers:
+  - slug: my-gpu
+    dialect: openai_chat
+    base_url: http://127.0.0.1:8000/v1
+    discover: true
+    concurrency: 8
+```
+
+At a provider it is the number of each of its endpoints, not of all together; an endpoint may state its own.
+
+A call that finds an endpoint full goes on to the next of its plan, which is no failure of anybody's. When only
+full ones are left, it waits in line for the first place, for at most `routing.max_retry_wait_seconds`, and then
+fails with NO_ENDPOINT_AVAILABLE and a Retry-After; each endpoint's line in the error says how full it was.
+Background responses together take at most the share `jobs.endpoint_share` of the places, and are put off when
+they have waited in vain.
+
+**Each process counts its own calls.** With several that call the same server (replicas, `processes: N`, workers
+beside the service) divide: a server with eight slots and two replicas of two processes each has `concurrency: 2`.
+A number that is edited counts at once, for calls that wait as well; calls under way are never ended for it.
+
 ## All keys
 """
 

@@ -98,12 +98,12 @@ def build_catalog(
 def _listed(
     document: CatalogDocument, providers: Mapping[str, Provider], dialects: Dialects
 ) -> Iterator[tuple[ModelPart, tuple[Endpoint, ...]]]:
-    defaults = {part.slug: part.price for part in document.providers}
+    defaults = {part.slug: part for part in document.providers}
     for model in document.models:
         rows = []
         for part in model.endpoints:
             provider = providers[part.provider]
-            price = part.price or defaults[part.provider]
+            price = part.price or defaults[part.provider].price
             rows.append(
                 Endpoint(
                     id=endpoint_id(model, part),
@@ -123,6 +123,7 @@ def _listed(
                     quantization=part.quantization,
                     context_length=part.context_length,
                     max_output_tokens=part.max_output_tokens,
+                    concurrency=part.concurrency or defaults[part.provider].concurrency,
                 )
             )
         yield model, tuple(rows)
@@ -140,8 +141,8 @@ def _add_discovered(
     found: tuple[Discovered, ...],
     dialects: Dialects,
 ) -> None:
-    prices = {part.slug: part.price for part in document.providers}
-    refuses = {part.id: part.refuses for part in document.models}
+    part = next(part for part in document.providers if part.slug == provider.slug)
+    refuses = {listed.id: listed.refuses for listed in document.models}
     spellings = {name.lower(): name for name in models}
     for model in found:
         name = model.model_id(provider.slug)
@@ -160,7 +161,7 @@ def _add_discovered(
             provider=provider,
             model=name,
             upstream_model=model.upstream_model,
-            price=price_of(prices[provider.slug], document.currency, document.exchange_rates),
+            price=price_of(part.price, document.currency, document.exchange_rates),
             facts=provider.facts,
             expressible=expressible_of(
                 _table(dialects, provider),
@@ -170,6 +171,7 @@ def _add_discovered(
                 refuses.get(name, frozenset()),
             ),
             context_length=model.context_length,
+            concurrency=part.concurrency,
         )
         models[name] = replace(known, endpoints=(*known.endpoints, endpoint))
 

@@ -186,6 +186,14 @@ class ProviderPart(Part):
         description="The price of endpoints that state none, discovered ones too. Left out, they are free "
         "without `auth`; with `auth` each needs its own.",
     )
+    # Strict: YAML's `yes` is true, and true read as a number would be one call at a time.
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description="How many calls each of its endpoints bears at a time, discovered ones too, where the "
+        "endpoint says nothing else.",
+    )
     owner: str | None = Field(
         default=None,
         description="Set when the account belongs to one owner: only this owner's calls go there.",
@@ -228,6 +236,14 @@ class EndpointPart(Part):
         default=None,
         ge=1,
         description="Its longest answer in tokens; requests that allow a longer one go elsewhere.",
+    )
+    # Strict: YAML's `yes` is true, and true read as a number would be one call at a time.
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description="How many calls it bears at a time; left out, what the provider says, else nobody counts. "
+        "See [above](#how-many-calls-at-a-time).",
     )
     facts: FactsPart = Field(default_factory=FactsPart, description="Facts that differ from the provider's.")
     refuses: frozenset[RequestField] = Field(

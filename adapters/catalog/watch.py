@@ -67,6 +67,7 @@ class FileCatalog:
         self._report = report
         self._today = today
         self._discovered: dict[str, tuple[Discovered, ...]] = {}
+        self._told: list[Callable[[Catalog], None]] = []
         self._reported_missing = False
         # Before reading: a change between the two is then seen by the next look.
         self._file = WatchedFile(path)
@@ -87,7 +88,12 @@ class FileCatalog:
         """Other rules from now on: they come from the settings, not from the file."""
         if rules != self._rules:
             self._rules = rules
-            self._catalog = self._build()
+            self._rebuild()
+
+    def tell(self, use: Callable[[Catalog], None]) -> None:
+        """Calls `use` with the catalogue in force, and with each that follows, when it comes into force."""
+        self._told.append(use)
+        use(self._catalog)
 
     def poll(self) -> bool:
         """Looks whether the file or the secrets that it names changed; True when there is a new catalogue."""
@@ -136,7 +142,7 @@ class FileCatalog:
                 self._report(DISCOVERED, {"provider": provider.slug, "models": len(found)})
                 changed = True
         if changed:
-            self._catalog = self._build()
+            self._rebuild()
         return all(provider.slug in self._discovered for provider in providers)
 
     async def _ask(self, provider: Provider, get: Get) -> tuple[Discovered, ...] | None:
@@ -161,7 +167,7 @@ class FileCatalog:
         self._document = fresh
         discovering = {part.slug for part in fresh.providers if part.discover}
         self._discovered = {slug: found for slug, found in self._discovered.items() if slug in discovering}
-        self._catalog = self._build()
+        self._rebuild()
         self._report(RELOADED, {"models": len(self._catalog.models), "providers": len(self._catalog.providers)})
         self._report_old_facts()
         return True
@@ -179,11 +185,16 @@ class FileCatalog:
             if not provider.auth.secret or provider.status not in (_ACTIVE, _UNSET):
                 continue
             if self._is_configured(provider.auth.secret) != (provider.status is _ACTIVE):
-                self._catalog = self._build()
+                self._rebuild()
                 status = self._catalog.providers[slug].status
                 self._report(PROVIDER_CHANGED, {"provider": slug, "status": status.value})
                 return True
         return False
+
+    def _rebuild(self) -> None:
+        self._catalog = self._build()
+        for use in self._told:
+            use(self._catalog)
 
     def _build(self) -> Catalog:
         version = self._catalog.version + 1 if hasattr(self, "_catalog") else 1

@@ -6,20 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from service.domain.idempotency import Conflict, Idempotency, Repeated
+from service.domain.job_queries import ListedJob, PriorityStats
 from service.domain.job_store import (
     Accepted,
     Append,
     Claim,
     ClaimedJob,
-    Conflict,
     DoomedJob,
     EventPage,
-    Idempotency,
     LoggedEvent,
     NewJob,
-    Repeated,
+    Priority,
 )
 from service.domain.jobs import Failed, JobState
+from service.domain.stored import NewResponse
 
 Row: TypeAlias = Any
 
@@ -33,9 +34,9 @@ WINDOW: Final = 64
 """Waiting jobs of each priority that a claim looks at before it looks for each owner's."""
 
 
-def key_seconds(new: NewJob) -> float:
-    """How long the idempotency key of a new job is kept."""
-    return max(new.response.retention, LEAST_KEY_SECONDS)
+def key_seconds(new: NewResponse) -> float:
+    """How long the idempotency key of a new response is kept."""
+    return max(new.retention, LEAST_KEY_SECONDS)
 
 
 def trace_text(trace: Mapping[str, str] | None) -> str:
@@ -88,3 +89,14 @@ def check_each_once(appends: Sequence[Append]) -> None:
     """
     if len({append.id for append in appends}) != len(appends):
         raise ValueError("appends of one call must be of different jobs")
+
+
+def listed_of(row: Row) -> ListedJob:
+    """Row: the fields of ListedJob in their order."""
+    job_id, owner, api, state, priority, *rest = row
+    return ListedJob(job_id, owner, api, JobState(state), Priority(priority), *rest)
+
+
+def stats_of(rows: Sequence[Row]) -> dict[Priority, PriorityStats]:
+    """Rows: priority, then the fields of PriorityStats in their order."""
+    return {Priority(row[0]): PriorityStats(*row[1:]) for row in rows}

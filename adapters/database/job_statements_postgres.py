@@ -14,7 +14,8 @@ WITH keyed AS (
   INSERT INTO idempotency (owner, key, digest, response_id, expires_at)
   SELECT $2, $18, $19, $1, now() + make_interval(secs => $20) WHERE $18::text IS NOT NULL
   ON CONFLICT (owner, key) DO UPDATE
-    SET digest = excluded.digest, response_id = excluded.response_id, expires_at = excluded.expires_at
+    SET digest = excluded.digest, response_id = excluded.response_id, expires_at = excluded.expires_at,
+      reserved_at = NULL
     WHERE idempotency.expires_at <= now()
   RETURNING key
 ), new AS (
@@ -39,7 +40,9 @@ SELECT id FROM new
 
 KEYED: Final = "SELECT digest, response_id FROM idempotency WHERE owner = $1 AND key = $2 AND expires_at > now()"
 
-IS_MINE: Final = "SELECT FROM jobs WHERE id = $1 AND owner = $2"
+# A job is found by its id. What is compared with IS TRUE can't lead to an index: that of its owner's jobs has as
+# many entries as they are, and an empty table would not tell.
+IS_MINE: Final = "SELECT FROM jobs WHERE id = $1 AND (owner = $2) IS TRUE"
 
 # Those who may be next: the oldest of each priority, so many that others' claims and full owners among them leave
 # enough. What is left when a full owner's jobs fill it is OF_EACH_OWNER's.
@@ -250,7 +253,7 @@ SELECT id FROM job
 CANCEL: Final = """
 WITH held AS MATERIALIZED (
   SELECT id, sequence FROM jobs
-  WHERE id = $1 AND owner = $2 AND epoch = $3 AND status IN ('queued', 'in_progress')
+  WHERE id = $1 AND (owner = $2) IS TRUE AND epoch = $3 AND status IN ('queued', 'in_progress')
     AND EXISTS (SELECT FROM responses AS r WHERE r.id = jobs.id AND r.expires_at > now())
   FOR NO KEY UPDATE
 ), job AS (
@@ -269,12 +272,12 @@ SELECT id FROM held
 
 JOB: Final = """
 SELECT j.status, j.epoch, j.sequence FROM jobs AS j JOIN responses AS r ON r.id = j.id
-WHERE j.id = $1 AND j.owner = $2 AND r.expires_at > now()
+WHERE j.id = $1 AND (j.owner = $2) IS TRUE AND r.expires_at > now()
 """
 
 EVENTS: Final = """
 SELECT j.status, e.sequence, e.body FROM jobs AS j JOIN responses AS r ON r.id = j.id LEFT JOIN LATERAL (
   SELECT sequence, body FROM response_events WHERE response_id = j.id AND sequence > $3 ORDER BY sequence LIMIT $4
 ) AS e ON true
-WHERE j.id = $1 AND j.owner = $2 AND r.expires_at > now() ORDER BY e.sequence
+WHERE j.id = $1 AND (j.owner = $2) IS TRUE AND r.expires_at > now() ORDER BY e.sequence
 """

@@ -9,6 +9,7 @@ import asyncpg
 
 from adapters.database import job_statements_postgres as sql
 from adapters.database.chain import may_exist
+from adapters.database.job_queries_postgres import PostgresJobQueries
 from adapters.database.job_rows import (
     WINDOW,
     check_each_once,
@@ -18,17 +19,15 @@ from adapters.database.job_rows import (
     page_of,
     trace_text,
 )
-from adapters.database.postgres import PostgresDatabase
+from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_store import (
     AGEING_SECONDS,
     Accepted,
     Append,
     Claim,
-    Conflict,
     EventPage,
     NewJob,
     Priority,
-    Repeated,
     Usage,
 )
 from service.domain.jobs import MAX_LOSSES, Ending, Failed, JobState
@@ -38,11 +37,8 @@ _PRIORITIES: Final = [int(priority) for priority in Priority]
 _TRIES: Final = 3
 
 
-class PostgresJobs:
+class PostgresJobs(PostgresJobQueries):
     """A JobStore on PostgreSQL."""
-
-    def __init__(self, database: PostgresDatabase) -> None:
-        self._database = database
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """One statement, and a second one for a key that is there."""
@@ -174,5 +170,5 @@ def _accepted_values(new: NewJob) -> tuple[object, ...]:
         *(response.response, response.input, new.api, int(new.priority), new.group, new.delay, new.start_within),
         *(new.restart_on_loss, new.log_deltas, trace_text(new.trace), new.request, new.events),
         *((None, None) if key is None else (key.key, key.digest)),
-        key_seconds(new),
+        key_seconds(response),
     )

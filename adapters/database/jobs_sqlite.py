@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from adapters.database import job_statements_sqlite as sql
 from adapters.database.chain import may_exist
 from adapters.database.claim_sqlite import choose
+from adapters.database.job_queries_sqlite import SqliteJobQueries
 from adapters.database.job_rows import (
     check_each_once,
     claim_of,
@@ -16,29 +17,24 @@ from adapters.database.job_rows import (
     page_of,
     trace_text,
 )
-from adapters.database.sqlite import SqliteDatabase
+from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_store import (
     Accepted,
     Append,
     Claim,
-    Conflict,
     EventPage,
     NewJob,
-    Repeated,
     Usage,
 )
 from service.domain.jobs import MAX_LOSSES, Ending, Failed, JobState
 
 
-class SqliteJobs:
+class SqliteJobs(SqliteJobQueries):
     """A JobStore on a SQLite file.
 
     What somebody was told is durable: accepted jobs, events, ends. A claim or a lease that a power failure takes
     back has lost its worker, too.
     """
-
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Durable when this returns."""
@@ -196,7 +192,7 @@ def _accept(connection: sqlite3.Connection, new: NewJob, now: float) -> Accepted
             raise ValueError(f"there is a response {response.id} already")
         return Accepted()
     if key is not None:
-        keep = now + key_seconds(new)
+        keep = now + key_seconds(response)
         connection.execute(sql.ADD_KEY, (response.owner, key.key, key.digest, response.id, keep))
     body = (now, now + response.retention, response.response, response.input)
     connection.execute(

@@ -6,14 +6,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from adapters.database.url import SqliteTarget, parse_url
+from adapters.database.signalling import SignallingJobs, SignallingResponses
+from adapters.database.url import PostgresTarget, SqliteTarget, parse_url
+from service.domain.idempotency import IdempotencyKeys
 from service.domain.job_store import JobStore
+from service.domain.signals import Signals
 from service.domain.stored import ResponseStore
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseOptions:
-    """`pool_size`: connections of this process (SQLite: readers, four at most).
+    """`pool_size`: connections of this process (SQLite: readers, four at most); hints take one more.
 
     `connect_seconds` bounds a new connection, `seconds` everything else that one waits for.
     """
@@ -29,13 +32,16 @@ class Database:
     """A database, not connected yet: the first use does that, or `prepare`.
 
     `name` is for people, without user and password. `prepare` also migrates (`auto_migrate`) and raises
-    StoreError; after a failure it may be tried again, and every use tries again by itself. `aclose` finishes
+    StoreError; after a failure it may be tried again, and every use tries again by itself. What the stores write
+    is told by `signals`; its `run` is for whoever runs the process, and ends before `aclose`. `aclose` finishes
     what was asked for.
     """
 
     name: str
     responses: ResponseStore
     jobs: JobStore
+    keys: IdempotencyKeys
+    signals: Signals
     prepare: Callable[[], Awaitable[None]]
     aclose: Callable[[], Awaitable[None]]
 
@@ -49,23 +55,46 @@ def open_database(
         DatabaseUrlError: the URL can't be used.
     """
     target = parse_url(url)
-    # Each driver is imported only by those who use it.
     if isinstance(target, SqliteTarget):
-        from adapters.database.jobs_sqlite import SqliteJobs
-        from adapters.database.responses_sqlite import SqliteResponses
-        from adapters.database.sqlite import SqliteDatabase
+        return _sqlite(target, options, clock)
+    return _postgres(target, options)
 
-        file = SqliteDatabase(
-            target,
-            auto_migrate=options.auto_migrate,
-            readers=options.pool_size,
-            seconds=options.seconds,
-            clock=clock,
-        )
-        return Database(file.name, SqliteResponses(file), SqliteJobs(file), file.prepare, file.aclose)
+
+# Each driver is imported only by those who use it.
+
+
+def _sqlite(target: SqliteTarget, options: DatabaseOptions, clock: Callable[[], float]) -> Database:
+    from adapters.database.idempotency_sqlite import SqliteIdempotency
+    from adapters.database.jobs_sqlite import SqliteJobs
+    from adapters.database.responses_sqlite import SqliteResponses
+    from adapters.database.signals import LocalSignals
+    from adapters.database.sqlite import SqliteDatabase
+
+    file = SqliteDatabase(
+        target,
+        auto_migrate=options.auto_migrate,
+        readers=options.pool_size,
+        seconds=options.seconds,
+        clock=clock,
+    )
+    signals = LocalSignals()
+    return Database(
+        file.name,
+        SignallingResponses(SqliteResponses(file), signals),
+        SignallingJobs(SqliteJobs(file), signals),
+        SqliteIdempotency(file),
+        signals,
+        file.prepare,
+        file.aclose,
+    )
+
+
+def _postgres(target: PostgresTarget, options: DatabaseOptions) -> Database:
+    from adapters.database.idempotency_postgres import PostgresIdempotency
     from adapters.database.jobs_postgres import PostgresJobs
     from adapters.database.postgres import PostgresDatabase
     from adapters.database.responses_postgres import PostgresResponses
+    from adapters.database.signals_postgres import PostgresSignals
 
     server = PostgresDatabase(
         target,
@@ -74,4 +103,13 @@ def open_database(
         connect_seconds=options.connect_seconds,
         seconds=options.seconds,
     )
-    return Database(server.name, PostgresResponses(server), PostgresJobs(server), server.prepare, server.aclose)
+    signals = PostgresSignals(target, connect_seconds=options.connect_seconds)
+    return Database(
+        server.name,
+        SignallingResponses(PostgresResponses(server), signals),
+        SignallingJobs(PostgresJobs(server), signals),
+        PostgresIdempotency(server),
+        signals,
+        server.prepare,
+        server.aclose,
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.database.chain import chain_of, may_exist
+from adapters.database.idempotency_postgres import store_with_key
 from adapters.database.job_rows import SWEPT_EVENTS
 from adapters.database.postgres import PostgresDatabase
+from service.domain.idempotency import Idempotency
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
 
 _INSERT: Final = """
@@ -22,7 +24,7 @@ WHERE id = $1 AND owner = $2 AND expires_at > now()
 
 # Whoever holds the job's row may be writing events: those are seen only by a statement that begins after it.
 _LOCK: Final = """
-SELECT FROM jobs WHERE id = $1 AND owner = $2
+SELECT FROM jobs WHERE id = $1 AND (owner = $2) IS TRUE
   AND EXISTS (SELECT FROM responses AS r WHERE r.id = jobs.id AND r.expires_at > now())
 FOR UPDATE
 """
@@ -36,6 +38,8 @@ WITH dead AS (
   DELETE FROM job_requests USING dead WHERE job_requests.id = dead.id
 ), events AS (
   DELETE FROM response_events USING dead WHERE response_id = dead.id
+), key AS (
+  DELETE FROM idempotency USING dead WHERE response_id = dead.id
 )
 SELECT FROM dead
 """
@@ -97,8 +101,11 @@ class PostgresResponses:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
 
-    async def insert(self, new: NewResponse) -> None:
+    async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """One statement, which is its own transaction."""
+        if idempotency is not None:
+            await store_with_key(self._database, new, idempotency)
+            return
         inserted = await self._database.execute(
             _INSERT, new.id, new.owner, new.previous_id, new.status, new.retention, new.response, new.input
         )

@@ -6,9 +6,11 @@ import sqlite3
 from typing import Final
 
 from adapters.database.chain import chain_of, may_exist
+from adapters.database.idempotency_sqlite import confirm
 from adapters.database.job_rows import SWEPT_EVENTS
 from adapters.database.sqlite import SqliteDatabase
 from adapters.database.sqlite_writer import Insert
+from service.domain.idempotency import Idempotency
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
 
 _INTO: Final = "responses (id, owner, previous_id, status, created_at, expires_at, response, input)"
@@ -49,6 +51,8 @@ _DELETE_ALL_OF: Final = (
     "DELETE FROM responses WHERE id = ?",
 )
 
+DELETE_KEY: Final = "DELETE FROM idempotency WHERE response_id = ?"
+
 SWEEP_KEYS: Final = """
 DELETE FROM idempotency WHERE (owner, key) IN
   (SELECT owner, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
@@ -61,8 +65,8 @@ class SqliteResponses:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def insert(self, new: NewResponse) -> None:
-        """One row, durable when this returns."""
+    async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
+        """One row, and the key's, durable when this returns."""
         clock = self._database.clock
 
         def row() -> tuple[object, ...]:
@@ -70,7 +74,16 @@ class SqliteResponses:
             head = (new.id, new.owner, new.previous_id, new.status)
             return (*head, now, now + new.retention, new.response, new.input)
 
-        await self._database.write(Insert(_INTO, row, f"there is a response {new.id} already"))
+        insert = Insert(_INTO, row, f"there is a response {new.id} already")
+        if idempotency is None:
+            await self._database.write(insert)
+            return
+
+        def work(connection: sqlite3.Connection) -> None:
+            confirm(connection, new, idempotency, clock())
+            insert(connection)
+
+        await self._database.write(work)
 
     async def get(self, owner: str, response_id: str) -> StoredResponse | None:
         """One response by its primary key."""
@@ -104,6 +117,7 @@ class SqliteResponses:
             if connection.execute(_EXISTS, values).fetchone() is None:
                 return False
             _delete(connection, [response_id])
+            connection.execute(DELETE_KEY, (response_id,))
             return True
 
         return await self._database.write(work)

@@ -76,6 +76,11 @@ JOBS: Final = Table(
     _index_of_some("jobs_to_start", "start_before", where="status = 'queued' AND start_before IS NOT NULL"),
     _index_of_some("jobs_leased", "lease_until", where="status = 'in_progress'"),
     _index_of_some("jobs_running_of_owner", "owner", where="lease_until IS NOT NULL AND failure IS NULL"),
+    # Owner by owner, in every state: the only ones that hold jobs that are over.
+    Index("jobs_listed", "owner", "status", "created_at"),
+    _index_of_some(
+        "jobs_listed_of_group", "owner", "group_label", "status", "created_at", where="group_label <> ''"
+    ),
     postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.01},
 )
 
@@ -97,6 +102,7 @@ RESPONSE_EVENTS: Final = Table(
     sqlite_with_rowid=False,
 )
 
+# With `reserved_at` the key waits for its response, until `expires_at`; without, it has one.
 IDEMPOTENCY: Final = Table(
     "idempotency",
     METADATA,
@@ -105,7 +111,9 @@ IDEMPOTENCY: Final = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("response_id", Text, nullable=False),
     Column("expires_at", TIME, nullable=False),
+    Column("reserved_at", TIME),
     Index("idempotency_expires_at", "expires_at"),
+    Index("idempotency_response_id", "response_id"),
 )
 
 # Outlives its response.

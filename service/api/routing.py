@@ -72,12 +72,20 @@ class RoutingHandler:
             first, *others = plan.attempts
             more = f", then {len(others)} more" if others else ""
             refused = f"; {len(plan.rejected)} rejected" if plan.rejected else ""
-            answer.summary = f"{first.endpoint.id} would be tried first{more}{refused}."
+            answer.summary = f"{first.endpoint.id} would be tried first{more}{refused}{self._full(plan)}."
         else:
             error = no_endpoint_error(plan, needs, self._clock())
             answer.failure_reason = error.reason.value
             answer.summary = f"The call would fail: {error.message}."
         return answer
+
+    def _full(self, plan: Plan) -> str:
+        """Endpoints that have no room right now. They stay where they are: it is over in a moment."""
+        capacity = self._router.capacity
+        endpoints = (attempt.endpoint for attempt in plan.attempts)
+        notes = ((e.id, capacity.busy(e)) for e in endpoints if e.concurrency is not None)
+        full = [f"{name} is {note}" for name, note in notes if note is not None]
+        return f"; passed over at this moment: {', '.join(full)}" if full else ""
 
 
 def _call(request: pb.DryRunRoutingRequest, settings: ChatSettings) -> ChatCall:

@@ -159,7 +159,8 @@ class Endpoint:
 
     `id` is "provider/model id". `upstream_model` is the provider's name of the model. `facts` are the
     endpoint's over the provider's. `expressible` is the dialect's table less what the row refuses and what
-    the model's modalities rule out. Lengths in tokens, None when not stated.
+    the model's modalities rule out. Lengths in tokens, None when not stated. `concurrency` is how many calls
+    it bears at a time from one process of ours, None when nobody counts.
     """
 
     id: str
@@ -172,6 +173,7 @@ class Endpoint:
     quantization: str | None = None
     context_length: int | None = None
     max_output_tokens: int | None = None
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     WRONG_STATE = "WRONG_STATE"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    IDEMPOTENCY_IN_PROGRESS = "IDEMPOTENCY_IN_PROGRESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,9 @@ ERRORS: Final[dict[Reason, ErrorSpec]] = {
     # Not 409: OpenAI's clients send that again.
     Reason.IDEMPOTENCY_CONFLICT: ErrorSpec(
         "ALREADY_EXISTS", 422, "BAD_REQUEST", "idempotency_key_reused", _INVALID, False, "caller"
+    ),
+    Reason.IDEMPOTENCY_IN_PROGRESS: ErrorSpec(
+        "ABORTED", 409, "BAD_REQUEST", "idempotency_key_in_use", _INVALID, True, "caller"
     ),
 }
 

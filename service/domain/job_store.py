@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, Protocol
 
+from service.domain.idempotency import Conflict, Idempotency, Repeated
+from service.domain.job_queries import JobQueries
 from service.domain.jobs import Ending, Failed, JobState
 from service.domain.stored import NewResponse
 
@@ -24,14 +26,6 @@ class Priority(IntEnum):
     HIGH = 0
     NORMAL = 1
     BULK = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """`key` is the owner's; `digest` of the request after defaults tells whether a repeat is one."""
-
-    key: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +54,6 @@ class NewJob:
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The job is stored, and will reach an end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repeated:
-    """The same request came before under this key: this is its response."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Another request came before under this key."""
-
-    response_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +114,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One event of a response."""
+    """One event of a response. An empty body is the cancel of a job among many: the object is in its response."""
 
     sequence: int
     body: bytes
@@ -161,10 +141,11 @@ class Usage:
     output_tokens: int
 
 
-class JobStore(Protocol):
-    """Jobs. Every method is one transaction and may raise StoreError; after one a method may be repeated.
+class JobStore(JobQueries, Protocol):
+    """Jobs one by one, and as a whole.
 
-    Whatever takes an epoch does nothing when the job has another or is not in progress, and says so.
+    Every method is one transaction and may raise StoreError; after one a method may be repeated. Whatever
+    takes an epoch does nothing when the job has another or is not in progress, and says so.
     """
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:

@@ -104,6 +104,14 @@ class Telemetry(Protocol):
         """An answer's usage."""
         ...
 
+    def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
+        """So many calls are under way at an endpoint that declares how many it bears."""
+        ...
+
+    def passed_over(self, endpoint: Endpoint) -> None:
+        """A call found this endpoint full and went on to the next, or to wait."""
+        ...
+
 
 class RequestTelemetry(Protocol):
     """Counts what the doors see; never content."""

@@ -105,6 +105,21 @@ class Attempt:
     health: float
     ignored: tuple[str, ...] = ()
 
+    def decision(self, strategy: str, fallback_count: int, truncated: tuple[str, ...] = ()) -> Decision:
+        """The decision for this attempt, after so many that failed."""
+        provider = self.endpoint.provider
+        return Decision(
+            provider_slug=provider.slug,
+            provider_id=provider.id,
+            model_used=self.model,
+            model_variant=self.variant,
+            strategy=strategy,
+            fallback_count=fallback_count,
+            model_fallback_count=self.model_position,
+            ignored=self.ignored,
+            truncated=truncated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

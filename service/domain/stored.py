@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from service.domain.idempotency import Idempotency
+
 
 class StoreError(Exception):
     """The database can't be reached or refused. The message holds no content and no credentials."""
@@ -71,11 +73,15 @@ class ResponseStore(Protocol):
     Every method may raise StoreError.
     """
 
-    async def insert(self, new: NewResponse) -> None:
+    async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """Stores a response; it can be read when this returns, on every replica.
+
+        Its key, if it has reserved one, is confirmed with it, also when the reservation's time was over and nobody
+        has taken the key since.
 
         Raises:
             ValueError: the id is taken.
+            KeyLostError: another call has the key; nothing was stored.
         """
         ...
 
@@ -88,7 +94,10 @@ class ResponseStore(Protocol):
         ...
 
     async def delete(self, owner: str, response_id: str) -> bool:
-        """Deletes a response at once, with its job in whatever state and its events; False when there is none."""
+        """Deletes a response at once, with its job in whatever state, its events and its idempotency key.
+
+        False when there is none.
+        """
         ...
 
     async def sweep(self, limit: int) -> int:

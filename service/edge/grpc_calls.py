@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 import structlog
@@ -192,7 +192,29 @@ def decision_metadata(rpc: Rpc[Any], decision: Decision) -> tuple[tuple[str, str
     return ((REQUEST_ID, rpc.call.request_id), *decision.headers())
 
 
-def client_left(transport: RpcContext) -> ServiceError:
+class Batches(Protocol):
+    """Messages as they come."""
+
+    async def next(self) -> Sequence[Message]:
+        """The next ones; empty after the last."""
+        ...
+
+
+async def write_all(transport: RpcContext, source: Batches) -> None:
+    """Writes messages as they come, to the last.
+
+    Raises:
+        ServiceError: the client left; or as the source does.
+    """
+    while batch := await source.next():
+        try:
+            for message in batch:
+                await transport.write(message)
+        except aio.InternalError:
+            raise _client_left(transport) from None
+
+
+def _client_left(transport: RpcContext) -> ServiceError:
     """What a write that failed means: gRPC notices in its midst that nobody reads, and cancels the call after."""
     reason = Reason.DEADLINE_EXCEEDED if _is_late(transport) else Reason.CANCELLED
     return ServiceError(reason, "the client left before the answer was complete")

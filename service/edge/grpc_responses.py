@@ -9,14 +9,15 @@ from typing import Any, Final
 import grpc
 from eurouter.v1 import response_object_pb2
 from eurouter.v1 import responses_pb2 as pb
-from grpc import aio
 
 from service.api.responses.background import BackgroundResponses
 from service.api.responses.handler import ResponsesHandler
+from service.api.responses.replay import Replay
 from service.api.responses.stored import StoredResponses
 from service.domain.errors import invalid
-from service.edge.grpc_calls import GrpcCalls, Rpc, client_left, decision_metadata, metadata_of
-from service.edge.submission import submission_of
+from service.edge.calls import REQUEST_ID
+from service.edge.grpc_calls import GrpcCalls, Rpc, decision_metadata, metadata_of, write_all
+from service.edge.submission import REPLAYED, submission_of
 
 RESPONSES: Final = pb.DESCRIPTOR.services_by_name["ResponsesService"].full_name
 
@@ -46,16 +47,15 @@ async def follow(
 ) -> None:
     """Writes a background response's events; the caller may leave and come back."""
     events = await background.follow(response_id, after, include, rpc.call)
-    transport = rpc.transport
     try:
-        while batch := await events.next():
-            try:
-                for event in batch:
-                    await transport.write(event)
-            except aio.InternalError:
-                raise client_left(transport) from None
+        await write_all(rpc.transport, events)
     finally:
         await events.aclose()
+
+
+def _replayed(rpc: Rpc[Any]) -> tuple[tuple[str, str], ...]:
+    """The metadata of an answer that an earlier call made."""
+    return ((REQUEST_ID, rpc.call.request_id), REPLAYED)
 
 
 class _Making:
@@ -66,29 +66,36 @@ class _Making:
     async def create(self, rpc: Rpc[pb.CreateResponseRequest]) -> response_object_pb2.Response:
         submission = submission_of(metadata_of(rpc.transport), time.time)
         if rpc.request.background:
-            return await self._background.accept(rpc.request, submission, rpc.call, streaming=False)
+            submitted = await self._background.accept(rpc.request, submission, rpc.call, streaming=False)
+            if submitted.repeated:
+                rpc.transport.set_trailing_metadata(_replayed(rpc))
+            return submitted.response
         submission.refuse_in_foreground()
-        answer = await self._responses.create(rpc.request, rpc.call)
-        rpc.transport.set_trailing_metadata(decision_metadata(rpc, answer.decision))
+        answer = await self._responses.create(rpc.request, rpc.call, submission.idempotency_key)
+        decision = answer.decision
+        rpc.transport.set_trailing_metadata(
+            decision_metadata(rpc, decision) if decision is not None else _replayed(rpc)
+        )
         return answer.response
 
     async def stream(self, rpc: Rpc[pb.CreateResponseRequest]) -> None:
         submission = submission_of(metadata_of(rpc.transport), time.time)
         if rpc.request.background:
-            waiting = await self._background.accept(rpc.request, submission, rpc.call, streaming=True)
-            await follow(self._background, rpc, waiting.id, -1, ())
+            submitted = await self._background.accept(rpc.request, submission, rpc.call, streaming=True)
+            if submitted.repeated:
+                await rpc.transport.send_initial_metadata(_replayed(rpc))
+            await follow(self._background, rpc, submitted.response.id, -1, ())
             return
         submission.refuse_in_foreground()
-        events = await self._responses.stream(rpc.request, rpc.call)
+        events = await self._responses.stream(rpc.request, rpc.call, submission.idempotency_key)
         transport = rpc.transport
+        if isinstance(events, Replay):
+            await transport.send_initial_metadata(_replayed(rpc))
+            await write_all(transport, events)
+            return
         try:
             await transport.send_initial_metadata(decision_metadata(rpc, await events.start()))
-            while batch := await events.next():
-                try:
-                    for event in batch:
-                        await transport.write(event)
-                except aio.InternalError:
-                    raise client_left(transport) from None
+            await write_all(transport, events)
             # What was announced may have changed, when the headers went out before the commit point.
             transport.set_trailing_metadata(decision_metadata(rpc, events.decision))
         finally:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import grpc
 from eurouter.v1 import catalog_pb2, chat_pb2, routing_pb2
-from grpc import aio
 
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
 from service.api.routing import RoutingHandler
-from service.edge.grpc_calls import GrpcCalls, Rpc, client_left, decision_metadata
+from service.edge.grpc_calls import GrpcCalls, Rpc, decision_metadata, write_all
+from service.edge.grpc_jobs import JOBS
 from service.edge.grpc_responses import RESPONSES
 
 CHAT = chat_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 CATALOG = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
 ROUTING = routing_pb2.DESCRIPTOR.services_by_name["RoutingService"].full_name
-SERVICE_NAMES = (CHAT, RESPONSES, CATALOG, ROUTING)
+SERVICE_NAMES = (CHAT, RESPONSES, CATALOG, ROUTING, JOBS)
 
 
 def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
@@ -34,12 +34,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
         try:
             announced = await chunks.start()
             await transport.send_initial_metadata(decision_metadata(rpc, announced))
-            while batch := await chunks.next():
-                try:
-                    for chunk in batch:
-                        await transport.write(chunk)
-                except aio.InternalError:
-                    raise client_left(transport) from None
+            await write_all(transport, chunks)
             # What was announced may have changed, when the headers went out before the commit point.
             transport.set_trailing_metadata(decision_metadata(rpc, chunks.decision))
         finally:

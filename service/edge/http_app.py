@@ -18,6 +18,7 @@ from service.edge import http_errors
 from service.edge.calls import REQUEST_ID, request_id_of
 from service.edge.http_calls import HttpCall, HttpCalls
 from service.edge.http_chat import HttpChat
+from service.edge.http_jobs import HttpJobs
 from service.edge.http_responses import HttpResponses
 
 PREFIXES: Final = ("/api/v1", "/v1")
@@ -60,18 +61,19 @@ class HttpApp:
     chat: HttpChat
     responses: HttpResponses
     catalog: CatalogHandler
+    jobs: HttpJobs
 
     def build(self, max_body_bytes: int) -> web.Application:
         """The aiohttp application. Bodies above `max_body_bytes` get 413."""
         app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
         chat = self.wrap.route("chat/completions", self.chat.create)
-        responses = self._responses()
+        methods = (*self._responses(), *self._jobs())
         models = self._public("models", self._models)
         model = self._public("models/{id}", self._model)
         providers = self._public("providers", self._providers)
         for prefix in PREFIXES:
             app.router.add_post(f"{prefix}/chat/completions", chat)
-            for method, path, handler in responses:
+            for method, path, handler in methods:
                 app.router.add_route(method, f"{prefix}/{path}", handler)
             app.router.add_get(f"{prefix}/models", models)
             app.router.add_get(f"{prefix}/models/{{id:.+}}", model)
@@ -86,6 +88,14 @@ class HttpApp:
             ("DELETE", "responses/{id}", "responses.delete", shown.delete),
             ("POST", "responses/{id}/cancel", "responses.cancel", shown.cancel),
             ("GET", "responses/{id}/input_items", "responses.input_items", shown.input_items),
+        )
+        return tuple((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
+
+    def _jobs(self) -> tuple[tuple[str, str, Handler], ...]:
+        routes = (
+            ("GET", "jobs", "jobs.list", self.jobs.list_jobs),
+            ("POST", "jobs/cancel", "jobs.cancel", self.jobs.cancel_jobs),
+            ("GET", "jobs/stats", "jobs.stats", self.jobs.queue_stats),
         )
         return tuple((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
 

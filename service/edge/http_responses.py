@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import orjson
@@ -14,16 +14,18 @@ from eurouter.v1 import responses_pb2 as pb
 from google.protobuf.message import Message
 
 from service import wire
-from service.api.responses.background import BackgroundResponses
+from service.api.responses.background import BackgroundResponses, Following
 from service.api.responses.handler import ResponsesHandler
+from service.api.responses.replay import Replay
 from service.api.responses.stored import StoredResponses
 from service.api.responses.stream import ResponseStream
+from service.api.responses.submission import Submission
 from service.domain.errors import ServiceError, invalid
 from service.edge import http_bodies
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
 from service.edge.http_calls import HttpCall
-from service.edge.submission import submission_of
+from service.edge.submission import REPLAYED, submission_of
 
 _NUMBER: Final = re.compile(r"-1|[0-9]{1,9}")
 _TRUE: Final = frozenset({"true", "1"})
@@ -53,14 +55,14 @@ class HttpResponses:
         request = http_bodies.parse(pb.CreateResponseRequest, await http.read(), self._hint_fields(), ignored)
         submission = submission_of(http.request.headers, time.time)
         if request.background:
-            waiting = await self._background.accept(request, submission, http.call, streaming=request.stream)
-            if request.stream:
-                return await self._follow(http, waiting.id, -1, ())
-            return _json(http, waiting)
+            return await self._submit(http, request, submission)
         submission.refuse_in_foreground()
+        key = submission.idempotency_key
         if request.stream:
-            return await self._stream(http, request, ignored)
-        answer = await self._responses.create(request, http.call)
+            return await self._stream(http, request, key, ignored)
+        answer = await self._responses.create(request, http.call, key)
+        if answer.decision is None:
+            return _json(http, answer.response, replayed=True)
         return web.Response(
             body=wire.render_bytes(answer.response),
             content_type="application/json",
@@ -72,7 +74,7 @@ class HttpResponses:
         include = _list(http, "include")
         if _flag(http, "stream"):
             after = _number("starting_after", http.request.query.get("starting_after", "-1"))
-            return await self._follow(http, _id(http), after, include)
+            return await self._write(http, await self._background.follow(_id(http), after, include, http.call))
         if "starting_after" in http.request.query:
             raise invalid("starting_after", "is for streams only: add stream=true or leave it out")
         asked_whole = pb.GetResponseRequest(response_id=_id(http), include=include)
@@ -98,13 +100,22 @@ class HttpResponses:
                 setattr(asked, name, _text(name, query[name]))
         return _json(http, await self._stored.input_items(asked, http.call))
 
-    async def _follow(
-        self, http: HttpCall, response_id: str, after: int, include: Sequence[str]
+    async def _submit(
+        self, http: HttpCall, request: pb.CreateResponseRequest, submission: Submission
     ) -> web.StreamResponse:
-        """A background response's events; the caller may leave and come back."""
-        events = await self._background.follow(response_id, after, include, http.call)
-        shown = {REQUEST_ID: http.call.request_id}
+        submitted = await self._background.accept(request, submission, http.call, streaming=request.stream)
+        response, replayed = submitted.response, submitted.repeated
+        if not request.stream:
+            return _json(http, response, replayed=replayed)
+        events = await self._background.follow(response.id, -1, (), http.call)
+        return await self._write(http, events, replayed=replayed)
+
+    async def _write(
+        self, http: HttpCall, events: Following | Replay, *, replayed: bool = False
+    ) -> web.StreamResponse:
+        """Events of a response that this call does not make; the caller may leave and come back."""
         try:
+            shown = _headers(http, replayed=replayed)
             async with http_bodies.event_stream(http, self._heartbeats, shown) as response:
                 http.tell = _told_alone
                 while batch := await events.next():
@@ -116,9 +127,11 @@ class HttpResponses:
             await events.aclose()
 
     async def _stream(
-        self, http: HttpCall, request: pb.CreateResponseRequest, ignored: list[str]
+        self, http: HttpCall, request: pb.CreateResponseRequest, key: str | None, ignored: list[str]
     ) -> web.StreamResponse:
-        events = await self._responses.stream(request, http.call)
+        events = await self._responses.stream(request, http.call, key)
+        if isinstance(events, Replay):
+            return await self._write(http, events, replayed=True)
         try:
             decision = await events.start()
             shown = http_bodies.headers(http, decision, ignored)
@@ -153,9 +166,15 @@ def _told_alone(failure: ServiceError) -> bytes:
     return b"event: error\ndata: %b\n\n" % orjson.dumps(told) + http_bodies.DONE
 
 
-def _json(http: HttpCall, message: Message) -> web.Response:
-    headers = {REQUEST_ID: http.call.request_id}
+def _json(http: HttpCall, message: Message, *, replayed: bool = False) -> web.Response:
+    headers = _headers(http, replayed=replayed)
     return web.Response(body=wire.render_bytes(message), content_type="application/json", headers=headers)
+
+
+def _headers(http: HttpCall, *, replayed: bool) -> dict[str, str]:
+    """The headers of an answer that no endpoint was chosen for; `replayed`: an earlier call made it."""
+    told = {REQUEST_ID: http.call.request_id}
+    return {**told, REPLAYED[0]: REPLAYED[1]} if replayed else told
 
 
 def _id(http: HttpCall) -> str:

@@ -1,21 +1,24 @@
-"""How a job is to be run, from headers or metadata: the names are the same at every door, Kafka's included."""
+"""How a response is to be made, from headers or metadata: the same names at every door, Kafka's included."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
+from service.api.responses.idempotency import FIELD as IDEMPOTENCY_KEY
 from service.api.responses.submission import MAX_GROUP, MAX_KEY, Submission
 from service.domain.errors import invalid
 from service.domain.job_store import Priority
 
-IDEMPOTENCY_KEY: Final = "idempotency-key"
 PRIORITY: Final = "eurouter-priority"
 RUN_AT: Final = "eurouter-run-at"
 EXPIRES_AT: Final = "eurouter-expires-at"
 GROUP: Final = "eurouter-group"
+
+REPLAYED: Final = ("x-idempotent-replay", "true")
+"""The header of an answer that an earlier call made, under the same key."""
 
 _PRIORITIES: Final = {"high": Priority.HIGH, "normal": Priority.NORMAL, "bulk": Priority.BULK}
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
@@ -66,4 +69,5 @@ def _time(headers: Mapping[str, str], name: str) -> float | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise invalid(name, "must be a time as RFC 3339 writes it, such as 2026-11-22T08:00:00Z")
-    return moment.astimezone(UTC).timestamp()
+    # Not by way of UTC: at the calendar's ends that has no date.
+    return moment.timestamp()

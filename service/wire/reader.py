@@ -15,7 +15,7 @@ import orjson
 from google.protobuf.message import Message
 
 from service.domain.errors import Reason
-from service.wire import rules, values
+from service.wire import rules, times, values
 from service.wire.errors import MAX_VIOLATIONS, InvalidValueError, Problem, WireError, expected
 from service.wire.unions import flat_union_reader, union_reader
 from service.wire.walk import Read, Walk
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Message)
 AddText = Callable[[Any, str], None]
 
 _by_class: Final[dict[type, Read]] = {}
-_by_name: Final[dict[str, Read]] = {}
+_by_name: Final[dict[str, Read]] = {**times.READERS}
 _compiling: Final[set[str]] = set()
 _lock: Final = RLock()
 

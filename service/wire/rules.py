@@ -168,7 +168,7 @@ LIST_WHEN_EMPTY: Final = _fields(
     " Response.tools ResponseLogprob.bytes ResponseLogprob.top_logprobs ResponseMessage.content"
     " ResponseOutputText.annotations ResponseOutputText.logprobs ResponseOutputTextDeltaEvent.logprobs"
     " ResponseOutputTextDoneEvent.logprobs ResponseReasoningItem.summary ResponseToolOutput.output"
-    " ResponseTopLogprob.bytes"
+    " ResponseTopLogprob.bytes ListJobsResponse.jobs QueueStats.priorities"
 )
 
 # Objects that answers always have, with what they always have themselves.

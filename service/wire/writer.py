@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 from google.protobuf.message_factory import GetMessageClass
 
-from service.wire import rules
+from service.wire import rules, times
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
@@ -27,7 +27,7 @@ Fresh = Callable[[], object]
 Fields = Mapping["FieldDescriptor", tuple[str, Convert | None]]
 
 _by_class: Final[dict[type, Convert]] = {}
-_by_name: Final[dict[str, Convert]] = {}
+_by_name: Final[dict[str, Convert]] = {**times.WRITERS}
 _compiling: Final[set[str]] = set()
 _lock: Final = RLock()
 

@@ -24,6 +24,7 @@ from bench.load import Door, Generator, Load
 from bench.run import Raw, Sample
 from bench.sketch import Sketch
 from bench.traffic import BURST_MODEL, MODELS, STREAM_TOKENS, UNARY_MODEL, Kind, answer_text, request
+from service.domain.idempotency import Idempotency
 from service.domain.stored import NewResponse, StoreError
 from tests.support.running import CatalogOf, InProcess, running_service
 
@@ -170,8 +171,8 @@ async def test_the_service_answers_responses_as_the_load_generator_believes_it_d
 async def test_a_service_that_does_not_keep_what_it_should_is_not_measured(up: InProcess) -> None:
     previous = await conversation(up, 1)
 
-    async def forget(new: NewResponse) -> None:
-        del new
+    async def forget(new: NewResponse, idempotency: Idempotency | None = None) -> None:
+        del new, idempotency
 
     up.service.database.responses.insert = forget  # type: ignore[method-assign]
     for check, door in CHECKS:
@@ -194,9 +195,9 @@ async def test_responses_are_counted_and_stored_or_not_as_the_load_asks(up: InPr
     stored: list[str] = []
     insert = up.service.database.responses.insert
 
-    async def count(new: NewResponse) -> None:
+    async def count(new: NewResponse, idempotency: Idempotency | None = None) -> None:
         stored.append(new.id)
-        await insert(new)
+        await insert(new, idempotency)
 
     up.service.database.responses.insert = count  # type: ignore[method-assign]
     kinds: tuple[tuple[Kind, str | None, int], ...] = (
@@ -219,7 +220,8 @@ async def test_responses_are_counted_and_stored_or_not_as_the_load_asks(up: InPr
 @pytest.mark.parametrize("door", ["grpc", "http"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_response_that_could_not_be_stored_is_a_failure(up: InProcess, door: Door, stream: bool) -> None:
-    async def refuse(new: NewResponse) -> None:
+    async def refuse(new: NewResponse, idempotency: Idempotency | None = None) -> None:
+        del idempotency
         raise StoreError(f"no room for {new.id}")
 
     up.service.database.responses.insert = refuse  # type: ignore[method-assign]

@@ -177,6 +177,24 @@ def test_rules_from_the_settings_are_exchanged_beside_the_file(tmp_path: Path, r
     assert source.current().rules == (rule,)
 
 
+def test_who_asked_is_told_of_the_catalogue_in_force_and_of_each_that_follows(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    source = opened(path, reports)
+    told: list[int] = []
+    source.tell(lambda catalog: told.append(catalog.version))
+    source.use_rules((Rule("7b0c4f0e-6a55-4f5e-9f0e-0c1f2d3e4a5b", "r"),))
+    path.write_text("providers: [")
+    source.poll()
+    path.write_text(catalogue("v/two"))
+    source.poll()
+    assert source.poll()
+    assert told == [1, 2, 3]
+    assert source.current().version == 3
+
+
 async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
     tmp_path: Path, reports: Reports
 ) -> None:

@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.database.open import open_database
+from service.domain.idempotency import Conflict, Idempotency, Repeated
 from service.domain.job_store import (
     Accepted,
     Append,
     ClaimedJob,
-    Conflict,
     EventPage,
-    Idempotency,
     LoggedEvent,
-    Repeated,
     Usage,
 )
 from service.domain.jobs import Failed, JobState

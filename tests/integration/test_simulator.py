@@ -114,6 +114,46 @@ async def test_echo_returns_the_last_user_message(
             assert parts["content" if path == CHAT else "text"] == text
 
 
+async def test_a_busy_beginning_refuses_each_message_so_many_times_and_then_answers(
+    sim: Simulator, http: aiohttp.ClientSession
+) -> None:
+    sim.script(Script(echo=True, busy_calls=2, busy_seconds=3.0))
+
+    async def ask(text: str) -> tuple[int, str | None]:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        async with http.post(sim.url + CHAT, json=body) as response:
+            return response.status, response.headers.get("retry-after")
+
+    assert [await ask("one") for _ in range(4)] == [(429, "3"), (429, "3"), (200, None), (200, None)]
+    assert await ask("another") == (429, "3")
+    sim.forget_scripts()
+    sim.script(Script(echo=True, busy_calls=1))
+    assert await ask("one") == (429, "1")
+
+
+async def test_an_echo_can_name_the_call_that_it_answers(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    sim.script(Script(echo=True))
+    body = {"model": "m", "messages": [{"role": "user", "content": "{x-request-id} and {x-request-id}"}]}
+    async with http.post(sim.url + CHAT, json=body, headers={"x-request-id": "resp_1.7"}) as response:
+        answer = await response.json()
+    assert answer["choices"][0]["message"]["content"] == "resp_1.7 and resp_1.7"
+
+
+async def test_the_journal_tells_when_a_call_began_and_closed_by_the_machines_clock(
+    sim: Simulator, http: aiohttp.ClientSession
+) -> None:
+    sim.script(Script(tokens=3, first_byte_delay=0.1))
+    before = time.monotonic()
+    async with http.post(
+        sim.url + CHAT, json={"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    ) as response:
+        await response.read()
+    (call,) = await sim.wait_for(lambda calls: calls[0].closed is not None)
+    assert call.closed is not None
+    assert before <= call.began <= call.closed - 0.09
+    assert call.closed <= time.monotonic()
+
+
 async def test_no_two_answers_have_the_same_id_though_they_are_encoded_once(
     sim: Simulator, http: aiohttp.ClientSession
 ) -> None:

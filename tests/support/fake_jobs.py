@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from eurouter.v1 import response_events_pb2 as events_pb
@@ -11,17 +12,18 @@ from eurouter.v1 import response_object_pb2 as object_pb
 from eurouter.v1 import responses_pb2 as pb
 
 from service.domain import jobs
+from service.domain.idempotency import Conflict, Idempotency, Repeated
+from service.domain.job_queries import JobFilter, JobPlace, ListedJob, PriorityStats
 from service.domain.job_store import (
     Accepted,
     Append,
     Claim,
     ClaimedJob,
-    Conflict,
     DoomedJob,
     EventPage,
     LoggedEvent,
     NewJob,
-    Repeated,
+    Priority,
     Usage,
 )
 from service.domain.jobs import Claimed, Ended, Ending, Failed, Fenced, Job, JobState
@@ -38,6 +40,7 @@ class Row:
     response: bytes
     events: list[bytes] = field(default_factory=list)
     usage: Usage | None = None
+    created_at: float = 0.0
 
 
 class FakeJobs:
@@ -77,7 +80,7 @@ class FakeJobs:
             expires_at=expires,
             restart_on_loss=new.restart_on_loss,
         )
-        self.rows[job.id] = Row(new, job, new.response.response, list(new.events))
+        self.rows[job.id] = Row(new, job, new.response.response, list(new.events), created_at=now)
         return Accepted()
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
@@ -192,7 +195,50 @@ class FakeJobs:
         found = [LoggedEvent(n, body) for n, body in enumerate(row.events) if n > after]
         return EventPage(found[:limit], row.job.state)
 
-    async def insert(self, new: NewResponse) -> None:
+    async def list_jobs(self, which: JobFilter, limit: int, after: JobPlace | None) -> Sequence[ListedJob]:
+        self._ask("list_jobs")
+        found = sorted(map(_listed, self._which(which)), key=lambda job: (job.created_at, job.id), reverse=True)
+        found.sort(key=lambda job: job.owner)
+        if after is not None:
+            found = [job for job in found if _follows(job.place, after)]
+        return found[:limit]
+
+    async def count_jobs(self, which: JobFilter) -> Mapping[JobState, int]:
+        self._ask("count_jobs")
+        return dict.fromkeys(which.states or JobState, 0) | Counter(row.job.state for row in self._which(which))
+
+    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
+        self._ask("cancel_where")
+        now = self.clock()
+        rows = [row for row in self._which(which) if not row.job.over and row.created_at <= now - older_than]
+        for row in rows[:limit]:
+            row.job = jobs.cancel(row.job)
+            row.events.append(b"")
+        self._answer()
+        return [row.job.id for row in rows[:limit]]
+
+    async def queue_stats(self, owner: str | None) -> Mapping[Priority, PriorityStats]:
+        self._ask("queue_stats")
+        return {priority: self._stats(JobFilter(owner=owner), priority) for priority in Priority}
+
+    def _stats(self, which: JobFilter, priority: Priority) -> PriorityStats:
+        now = self.clock()
+        found = [row.job for row in self._which(which) if row.new.priority is priority]
+        waits = [now - job.not_before for job in found if job.state is JobState.QUEUED]
+        ready = [seconds for seconds in waits if seconds >= 0]
+        running = sum(job.state is JobState.IN_PROGRESS for job in found)
+        return PriorityStats(len(ready), max(ready, default=None), len(waits) - len(ready), running)
+
+    def _which(self, which: JobFilter) -> list[Row]:
+        return [
+            row
+            for row in self.rows.values()
+            if which.owner in (None, row.new.response.owner)
+            and which.group in (None, row.new.group)
+            and (not which.states or row.job.state in which.states)
+        ]
+
+    async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         raise NotImplementedError
 
     async def get(self, owner: str, response_id: str) -> StoredResponse | None:
@@ -245,6 +291,20 @@ def _claimed(row: Row, now: float, *, restarted: bool) -> ClaimedJob:
         previous_id=new.response.previous_id,
         trace=new.trace or {},
     )
+
+
+def _listed(row: Row) -> ListedJob:
+    job, new = row.job, row.new
+    times = (row.created_at, job.not_before, job.expires_at)
+    counts = (job.epoch, job.losses, job.failed_attempts, len(row.events))
+    whose = (job.id, new.response.owner, new.api, job.state, new.priority, new.group)
+    return ListedJob(*whose, *times, *counts)
+
+
+def _follows(place: JobPlace, after: JobPlace) -> bool:
+    if place.owner != after.owner:
+        return place.owner > after.owner
+    return (place.created_at, place.id) < (after.created_at, after.id)
 
 
 def _stored(row: Row) -> StoredResponse:

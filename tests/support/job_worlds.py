@@ -25,7 +25,7 @@ CAP = 1000
 _TIMES = {
     "jobs": ("created_at", "not_before", "start_before", "lease_until"),
     "responses": ("created_at", "expires_at"),
-    "idempotency": ("expires_at",),
+    "idempotency": ("expires_at", "reserved_at"),
 }
 
 

@@ -29,6 +29,7 @@ from eurouter.v1 import (
     catalog_pb2_grpc,
     chat_pb2,
     chat_pb2_grpc,
+    jobs_pb2_grpc,
     responses_pb2,
     responses_pb2_grpc,
     routing_pb2_grpc,
@@ -190,6 +191,11 @@ class Running:
     def routing(self) -> Any:
         """RoutingService over the plain channel."""
         return routing_pb2_grpc.RoutingServiceStub(self.channel)
+
+    @cached_property
+    def jobs(self) -> Any:
+        """JobsService over the plain channel."""
+        return jobs_pb2_grpc.JobsServiceStub(self.channel)
 
     @cached_property
     def health(self) -> Any:

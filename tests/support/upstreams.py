@@ -185,6 +185,8 @@ class RecordingTelemetry:
         self.failures: list[tuple[str, FailureKind, str, int]] = []
         self.first_tokens: list[tuple[str, float]] = []
         self.usage: list[tuple[str, int, int]] = []
+        self.in_flight: dict[str, int] = {}
+        self.full: list[str] = []
 
     def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
         """An attempt ended."""
@@ -201,6 +203,14 @@ class RecordingTelemetry:
     def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
         """Usage came."""
         self.usage.append((endpoint.id, input_tokens, output_tokens))
+
+    def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
+        """A counted call began or ended."""
+        self.in_flight[endpoint_id] = calls
+
+    def passed_over(self, endpoint: Endpoint) -> None:
+        """An endpoint was full."""
+        self.full.append(endpoint.id)
 
     def outcomes(self) -> list[tuple[str, str]]:
         """(endpoint, outcome) of every attempt."""

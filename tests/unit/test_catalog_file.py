@@ -176,6 +176,16 @@ def test_rules_and_timeouts_are_taken_from_outside_the_file() -> None:
     assert (catalog.providers["paid"].timeouts.idle, catalog.providers["paid"].timeouts.connect) == (7.0, 5.0)
 
 
+def test_how_many_calls_an_endpoint_bears_is_its_own_word_else_its_providers_else_nobody_counts() -> None:
+    text = TWO_PROVIDERS.replace("quantization: fp8", "quantization: fp8\n        concurrency: 3")
+    assert [e.concurrency for e in built(text).models["acme/One"].endpoints] == [3, None]
+    text = text.replace('/v1"}', '/v1", concurrency: 8}')
+    found = (Discovered("acme/Two"),)
+    catalog = built(text, discovered={"own": found})
+    assert [e.concurrency for e in catalog.models["acme/One"].endpoints] == [3, 8]
+    assert only_endpoint(catalog, "acme/Two").concurrency == 8
+
+
 def test_a_mistake_names_the_keys_path_and_the_line() -> None:
     text = TWO_PROVIDERS.replace("prompt: 3,", "prompt: cheap,")
     assert mistakes(text) == ("catalogue.yaml: models[0].endpoints[0].price.prompt: must be a number (line 18)")
@@ -190,6 +200,9 @@ def test_a_mistake_names_the_keys_path_and_the_line() -> None:
             "models[0].endpoints[1].provider: no provider has the slug 'onw'; did you",
         ),
         ("slug: own", "slug: paid", "providers[1].slug: 'paid' is used twice"),
+        ("slug: own", "concurrency: 0, slug: own", "providers[1].concurrency: must be 1 or more"),
+        ("quantization: fp8", "concurrency: yes", "endpoints[0].concurrency: must be a whole number"),
+        ("quantization: fp8", "concurrency: 1.5", "endpoints[0].concurrency: must be a whole number"),
         ("id: acme/One", "id: acme", "models[0].id: must be vendor/name"),
         ("id: acme/One", "id: acme/one:free", "must not end in :floor, :nitro or :free"),
         ("currency: USD", "currency: CHF", "price.currency: no rate for CHF: add it to exchange_rates"),
@@ -391,6 +404,6 @@ def test_the_page_on_the_catalogue_is_current(update_golden: bool) -> None:
 def test_the_pages_examples_are_catalogues() -> None:
     text = (Path(__file__).parents[2] / catalog_page.PAGE).read_text(encoding="utf-8")
     examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert built(example).providers

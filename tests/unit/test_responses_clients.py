@@ -29,7 +29,7 @@ TOLD = ((), (), (), LOOP, (), LOOP, (), ("Say hello.", "Hello there.", "And now?
 
 def call(*texts: str, tools: tuple[str, ...] = ()) -> Call:
     body = {"messages": [{"role": "user", "content": text} for text in texts], "tools": list(tools)}
-    return Call("POST", "/v1", MappingProxyType({}), body, "one", 0.0, 1.0, 200, False, 1, True)
+    return Call("POST", "/v1", MappingProxyType({}), body, "one", 0.0, 1.0, 200, False, 1, True, 0.0, 1.0)
 
 
 def test_a_conversation_as_it_must_be_has_no_problems() -> None:

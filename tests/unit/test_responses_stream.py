@@ -16,6 +16,7 @@ from service.coalesce import Coalescer
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Start, TextDelta
 from service.domain.failure import Failure, FailureKind
+from service.domain.idempotency import Idempotency
 from service.domain.preferences import Policy
 from service.domain.routing import Needs, WantedModel
 from service.domain.selection import Selection
@@ -47,7 +48,7 @@ class GatedStore:
         self.gate = asyncio.Event()
         self.error: StoreError | None = None
 
-    async def insert(self, new: NewResponse) -> None:
+    async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         await self.gate.wait()
         if self.error is not None:
             raise self.error

@@ -64,6 +64,7 @@ def test_a_success_status_is_not_a_fault() -> None:
         ("simulator/sim-tokens-16", Script(tokens=16)),
         ("sim-paced-5ms-256", Script(tokens=256, pace=0.005)),
         ("sim-paced-0.5s-2", Script(tokens=2, pace=0.5)),
+        ("sim-echo-pace-40ms-busy-2-1s", Script(echo=True, pace=0.04, busy_calls=2)),
         ("sim-tokens-64-fault-cut-10", Script(tokens=64, fault=Cut(10))),
         ("sim-fault-stall", Script(fault=Stall(3))),
         ("sim-fault-garbage-0", Script(fault=Garbage(0))),

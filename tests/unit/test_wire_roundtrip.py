@@ -8,6 +8,7 @@ from eurouter.v1 import (
     catalog_pb2,
     chat_pb2,
     content_pb2,
+    jobs_pb2,
     preferences_pb2,
     response_events_pb2,
     response_items_pb2,
@@ -22,12 +23,13 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.wire import WireError, parse, parse_bytes, render_bytes, rules
+from service.wire import WireError, parse, parse_bytes, render_bytes, rules, times
 
 FILES = (
     catalog_pb2,
     chat_pb2,
     content_pb2,
+    jobs_pb2,
     preferences_pb2,
     response_events_pb2,
     response_items_pb2,
@@ -80,6 +82,8 @@ def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if field.enum_type is not None:
         return st.sampled_from([value.number for value in field.enum_type.values if value.number])
     if field.message_type is not None:
+        if field.message_type.full_name in times.READERS:
+            return moments(field.message_type)
         return messages(field.message_type)
     return {
         FieldDescriptor.TYPE_STRING: texts,
@@ -88,6 +92,12 @@ def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
         FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
     }[field.type]
+
+
+def moments(descriptor: Descriptor) -> st.SearchStrategy[Any]:
+    """Times and durations, to the nanosecond."""
+    kind: Any = GetMessageClass(descriptor)
+    return st.builds(kind, seconds=st.integers(0, 253402300799), nanos=st.integers(0, 999_999_999))
 
 
 @st.composite

@@ -98,6 +98,7 @@ async def test_the_upstream_is_told_which_job_and_epoch_asks() -> None:
     job = await world.accept(trace={"traceparent": "00-aa-bb-01", "tracestate": "x=y"})
     await world.drained(1)
     context = world.upstream.contexts[0]
+    assert context.background
     assert context.request_id == f"{job}.1"
     assert (context.traceparent, context.tracestate) == ("00-aa-bb-01", "x=y")
 

@@ -38,9 +38,9 @@ _FAULTS: Mapping[str, type[Fault]] = {
     "http_error": HttpError,
     "reset": Reset,
 }
-_INTEGERS = {"tokens", "choices", "after_tokens", "status"}
+_INTEGERS = {"tokens", "choices", "after_tokens", "status", "busy_calls"}
 _COUNTS = {"prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"}
-_NUMBERS = {"first_byte_delay", "pace", "latency", "seconds"}
+_NUMBERS = {"first_byte_delay", "pace", "latency", "seconds", "busy_seconds"}
 _FLAGS = {"echo", "obey", "headers_first"}
 _STRINGS = {"refusal", "finish_reason", "id", "name", "arguments", "message"}
 _BYTES = {"body", "data"}

@@ -20,7 +20,8 @@ class Call:
     """One call, as it stands when the journal is read.
 
     `headers`: names in lower case, credentials redacted. `body`: the parsed JSON, or None when it was none.
-    `started`, `ended`: Unix seconds, `ended` None while it runs. `status`: the HTTP status sent, None before
+    `started`, `ended`: Unix seconds, `ended` None while it runs. `began`, `closed`: the same moments on the
+    machine's monotonic clock, which all its processes share. `status`: the HTTP status sent, None before
     the headers. `cancelled`: the client left before the end. `tokens_sent`: pieces of a stream written.
     `finished`: the answer went out whole, terminal marker included (a cut, stalled or garbled one: no).
     """
@@ -36,6 +37,8 @@ class Call:
     cancelled: bool
     tokens_sent: int
     finished: bool
+    began: float
+    closed: float | None
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON types."""
@@ -60,10 +63,12 @@ class Entry:
     hung_up: bool = False
     tokens_sent: int = 0
     finished: bool = False
+    began: float = field(default_factory=time.monotonic)
+    closed: float | None = None
 
     def end(self) -> None:
         """Notes the time of the end."""
-        self.ended = time.time()
+        self.ended, self.closed = time.time(), time.monotonic()
 
     def call(self) -> Call:
         """The frozen record."""
@@ -80,6 +85,8 @@ class Entry:
             cancelled=self.cancelled,
             tokens_sent=self.tokens_sent,
             finished=self.finished,
+            began=self.began,
+            closed=self.closed,
         )
 
 

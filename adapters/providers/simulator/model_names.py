@@ -6,6 +6,8 @@
 - `obey`                      what the request asks for: tool calls, structured output, limits, stops, reasoning
 - `tokens-256`                that many tokens, as fast as possible
 - `paced-5ms-256`             that many tokens, one every 5 ms
+- `pace-5ms`                  the tokens of whatever is said, one every 5 ms
+- `busy-2-1s`                 429 with Retry-After 1 for the first 2 calls with the same last user message
 - `after-200ms`               a wait before the first byte
 - `takes-1s`                  the whole time of an answer that is not streamed
 - `reasoning`                 some reasoning first
@@ -55,6 +57,8 @@ EXAMPLES = (
     "sim-obey",
     "sim-tokens-256",
     "sim-paced-5ms-256",
+    "sim-echo-pace-5ms",
+    "sim-echo-busy-2-1s",
     "sim-reasoning-tokens-16",
     "sim-tool",
     "sim-tools",
@@ -169,6 +173,10 @@ def _directive(word: str, words: _Words) -> dict[str, Any]:
             return {"tokens": words.number()}
         case "paced":
             return {"pace": words.seconds(), "tokens": words.number()}
+        case "pace":
+            return {"pace": words.seconds()}
+        case "busy":
+            return {"busy_calls": words.number(), "busy_seconds": words.seconds()}
         case "after":
             return {"first_byte_delay": words.seconds()}
         case "takes":

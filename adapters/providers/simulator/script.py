@@ -150,14 +150,18 @@ class Script:
     """One scripted answer. It is given as it stands: `max_tokens` and `stop` of a request do not shorten it.
 
     Content is one of `text` (a string, or the tokens to stream it in), `tokens` (that many invented ones), `echo`
-    (the last user message) or `obey` (what the request asks for, see `obedient`: limits and stops too); with none
-    of them and no tool call or refusal, a sentence that says that this is a simulator. `finish_reason` is in
-    OpenAI's words (stop, length, tool_calls, content_filter, any other passes as it is); None follows from the
-    content. `usage` None counts what is sent. `logprobs`: the values given, in turn, when a request asks for them;
-    () behaves like a server that ignores the wish. `choices` None obeys the request's `n`.
+    (the last user message, with the call's own in the place of each `{x-request-id}`) or `obey` (what the request
+    asks for, see `obedient`: limits and stops too); with none of them and no tool call or refusal, a sentence
+    that says that this is a simulator. `finish_reason` is in OpenAI's words (stop, length, tool_calls,
+    content_filter, any other passes as it is); None follows from the content. `usage` None counts what is sent.
+    `logprobs`: the values given, in turn, when a request asks for them; () behaves like a server that ignores the
+    wish. `choices` None obeys the request's `n`.
 
     Seconds: `first_byte_delay` before the headers, `pace` between tokens (0: all in large writes), `latency`
     the whole time of a whole answer (None: the first byte's delay and the tokens' pace).
+
+    The first `busy_calls` calls with the same last user message get 429 instead, with a `Retry-After` of
+    `busy_seconds`.
     """
 
     text: str | tuple[str, ...] | None = None
@@ -176,11 +180,13 @@ class Script:
     pace: float = 0.0
     latency: float | None = None
     fault: Fault | None = None
+    busy_calls: int = 0
+    busy_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.text is not None) + (self.tokens is not None) + self.echo + self.obey > 1:
             raise ValueError("text, tokens, echo, obey: give one of them")
-        for name in ("tokens", "first_byte_delay", "pace", "latency"):
+        for name in ("tokens", "first_byte_delay", "pace", "latency", "busy_calls", "busy_seconds"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name}: {value} is below 0")

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from . import anthropic, model_names, openai_chat
 from .anthropic import AnthropicMessages
+from .busy import Busy
 from .control import script_from_json
 from .journal import Call, Entry, Journal
 from .obedient import Obedient
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 WIRE_FORMATS: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
 LABEL = "This is a simulator: no model runs here, every answer is scripted."
 
+_CALLS_ID = "x-request-id"
 _BODY_LIMIT = 64 * 1024 * 1024
 _SHUTDOWN_SECONDS = 0.1
 
@@ -65,6 +67,7 @@ class Simulator:
         self._defaults: dict[str | None, Script] = {}
         self._id_prefix = f"sim{secrets.token_hex(4)}"
         self._obedient = Obedient()
+        self._busy_calls = Busy()
         self._answers = 0
         self._closing = False
         self._busy: set[BaseProtocol] = set()
@@ -99,7 +102,8 @@ class Simulator:
         self._queues.setdefault(model, deque()).extend(scripts)
 
     def forget_scripts(self) -> None:
-        """Empties the queues and removes the defaults."""
+        """Empties the queues and removes the defaults; who was refused as busy begins anew."""
+        self._busy_calls.forget()
         self._queues.clear()
         self._defaults.clear()
 
@@ -210,10 +214,12 @@ class Simulator:
             asked = wire.read(request.path, request.match_info, entry.body)
             entry.model = asked.form.model
             script = self._choose(asked)
+            script = self._busy_calls.script(script, asked)
             own = script.echo or script.obey
             if script.obey:
                 script = self._obedient.script(script, entry.body)
-            encoded = (_encode.__wrapped__ if own else _encode)(wire, _spoken(script, asked), asked.form)
+            spoken = _spoken(script, asked, request.headers.get(_CALLS_ID, ""))
+            encoded = (_encode.__wrapped__ if own else _encode)(wire, spoken, asked.form)
         except ValueError as error:
             entry.status = 400
             body = wire.error(400, Reason.INVALID_REQUEST, f"Simulator: {error}")
@@ -304,8 +310,10 @@ def _encode(wire: WireFormat, script: Script, form: Form) -> Encoded | Whole:
     return wire.stream(script, form) if form.stream else wire.whole(script, form)
 
 
-def _spoken(script: Script, asked: Asked) -> Script:
-    return replace(script, echo=False, text=asked.last_user) if script.echo else script
+def _spoken(script: Script, asked: Asked, call_id: str) -> Script:
+    if not script.echo:
+        return script
+    return replace(script, echo=False, text=asked.last_user.replace(f"{{{_CALLS_ID}}}", call_id))
 
 
 async def _label(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001

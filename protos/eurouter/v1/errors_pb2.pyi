@@ -71,7 +71,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NO_ENDPOINT_ALLOWED: _ErrorReason.ValueType  # 23
     """Filters or the operator's policy leave no endpoint. FAILED_PRECONDITION, 503."""
     ERROR_REASON_NO_ENDPOINT_AVAILABLE: _ErrorReason.ValueType  # 24
-    """Every endpoint that is allowed is cooling down after failures. UNAVAILABLE, 503."""
+    """Every endpoint that is allowed is cooling down after failures or busy. UNAVAILABLE, 503."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 25
     """The caller's deadline passed. DEADLINE_EXCEEDED, 504."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 26
@@ -92,6 +92,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 34
     """The idempotency key was used for another request. ALREADY_EXISTS, 422."""
+    ERROR_REASON_IDEMPOTENCY_IN_PROGRESS: _ErrorReason.ValueType  # 35
+    """The same request under this idempotency key is still being answered. ABORTED, 409."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of google.rpc.ErrorInfo (domain eurouter.dev), without the prefix. Each
@@ -148,7 +150,7 @@ ERROR_REASON_PROVIDER_BROKEN_ANSWER: ErrorReason.ValueType  # 22
 ERROR_REASON_NO_ENDPOINT_ALLOWED: ErrorReason.ValueType  # 23
 """Filters or the operator's policy leave no endpoint. FAILED_PRECONDITION, 503."""
 ERROR_REASON_NO_ENDPOINT_AVAILABLE: ErrorReason.ValueType  # 24
-"""Every endpoint that is allowed is cooling down after failures. UNAVAILABLE, 503."""
+"""Every endpoint that is allowed is cooling down after failures or busy. UNAVAILABLE, 503."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 25
 """The caller's deadline passed. DEADLINE_EXCEEDED, 504."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 26
@@ -169,4 +171,6 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The database of stored responses can't be reached; what needs no storage still works. UNAVAILABLE, 503."""
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 34
 """The idempotency key was used for another request. ALREADY_EXISTS, 422."""
+ERROR_REASON_IDEMPOTENCY_IN_PROGRESS: ErrorReason.ValueType  # 35
+"""The same request under this idempotency key is still being answered. ABORTED, 409."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -31,7 +31,8 @@ class ResponsesServiceStub(object):
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     def __init__(self, channel):
@@ -81,7 +82,8 @@ class ResponsesServiceServicer(object):
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     def CreateResponse(self, request, context):
@@ -184,7 +186,8 @@ class ResponsesService(object):
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     @staticmethod

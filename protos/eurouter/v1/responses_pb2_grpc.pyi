@@ -32,7 +32,8 @@ class ResponsesServiceStub:
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     @_typing.overload
@@ -61,7 +62,8 @@ class ResponsesServiceAsyncStub(ResponsesServiceStub):
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -86,7 +88,8 @@ class ResponsesServiceServicer(metaclass=_abc_1.ABCMeta):
     """Responses: OpenAI's Responses API with EUrouter's routing fields, as typed messages, on any provider.
 
     Metadata as in ChatService, and x-truncated-items with the ids or JSON paths of items that were left out to
-    fit the model's context. A response of another owner does not exist.
+    fit the model's context. A response of another owner does not exist. With the metadata idempotency-key the same
+    request is answered once; the answer to a repeat is the stored response, with x-idempotent-replay: true.
     """
 
     @_abc_1.abstractmethod

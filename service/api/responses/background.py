@@ -5,8 +5,8 @@ Nothing is asked of a provider here. A response is accepted when it is stored, a
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from eurouter.v1 import response_events_pb2 as events_pb
@@ -15,6 +15,7 @@ from eurouter.v1 import responses_pb2 as pb
 
 from service.api.responses.follow import Follower, Followers, GoneError
 from service.api.responses.history import response_of, status_name, unavailable
+from service.api.responses.idempotency import idempotency_of, reused
 from service.api.responses.include import ENCRYPTED
 from service.api.responses.keeping import body_for
 from service.api.responses.prepare import Prepared, Preparer
@@ -22,11 +23,12 @@ from service.api.responses.stored import StoredResponses, as_it_is, not_backgrou
 from service.api.responses.submission import Submission
 from service.api.responses.writer import ResponseWriter, shown
 from service.domain.calls import CallContext
-from service.domain.errors import Reason, ServiceError, Violation, invalid
-from service.domain.job_store import Accepted, Conflict, Idempotency, JobStore, LoggedEvent, NewJob, Repeated
+from service.domain.errors import Reason, ServiceError, invalid
+from service.domain.idempotency import Conflict, Repeated
+from service.domain.job_store import Accepted, JobStore, LoggedEvent, NewJob
 from service.domain.jobs import TERMINAL
 from service.domain.plan import no_endpoint_error
-from service.domain.stored import NewResponse, StoreError
+from service.domain.stored import NewResponse, StoredResponse, StoreError
 from service.router import Router
 
 Events = Sequence[events_pb.ResponseStreamEvent]
@@ -34,11 +36,18 @@ Events = Sequence[events_pb.ResponseStreamEvent]
 _CANCEL_TRIES: Final = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A background response as its caller sees it; `repeated`: the same request came before, under its key."""
+
+    response: object_pb.Response
+    repeated: bool = False
+
+
 class BackgroundResponses:
     """The owner's background responses. One per process.
 
-    `restart_on_loss` says of an owner whether a run may follow one that was lost after output could be seen;
-    `wake` tells a worker of this process that there is something to do.
+    `restart_on_loss` says of an owner whether a run may follow one that was lost after output could be seen.
     """
 
     def __init__(
@@ -50,7 +59,6 @@ class BackgroundResponses:
         followers: Followers,
         *,
         restart_on_loss: Callable[[str], bool] = lambda _owner: True,
-        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._preparer = preparer
         self._router = router
@@ -58,11 +66,10 @@ class BackgroundResponses:
         self._jobs = jobs
         self._followers = followers
         self._restart_on_loss = restart_on_loss
-        self._wake = wake
 
     async def accept(
         self, request: pb.CreateResponseRequest, submission: Submission, context: CallContext, *, streaming: bool
-    ) -> object_pb.Response:
+    ) -> Submitted:
         """Stores the request as a job; the response as it waits, or as it is when the same came before.
 
         Raises:
@@ -80,12 +87,11 @@ class BackgroundResponses:
             raise unavailable(error) from error
         match outcome:
             case Accepted():
-                self._wake()
-                return writer.shown()
+                return Submitted(writer.shown())
             case Repeated(response_id=earlier):
-                return as_it_is(await self._stored.row(earlier, context))
+                return Submitted(as_it_is(await self._stored.row(earlier, context)), repeated=True)
             case Conflict():
-                raise _reused_key()
+                raise reused()
 
     async def follow(
         self, response_id: str, after: int, include: Sequence[str], context: CallContext
@@ -101,7 +107,8 @@ class BackgroundResponses:
             raise not_background("its events were not kept: read the response without stream")
         if ENCRYPTED in include and ENCRYPTED not in body.include:
             raise invalid("include", f"{ENCRYPTED} must stand in the request itself: events are kept as it asks")
-        return Following(self._followers.follow(context.principal.owner, response_id, after))
+        follower = self._followers.follow(context.principal.owner, response_id, after)
+        return Following(follower, lambda: self._stored.row(response_id, context))
 
     async def cancel(self, response_id: str, context: CallContext) -> object_pb.Response:
         """Cancels a background response; one that is over stays what it is.
@@ -163,12 +170,11 @@ def _job(
         input=pb.StoredResponseInput(items=ready.items).SerializeToString(),
         retention=ready.keeping.retention,
     )
-    request = ready.request.SerializeToString(deterministic=True)
     key = submission.idempotency_key
     return NewJob(
         response=response,
         api="responses",
-        request=request,
+        request=ready.request.SerializeToString(deterministic=True),
         events=[event.SerializeToString() for event in events],
         priority=submission.priority_for(ready.request.service_tier),
         delay=submission.delay or 0.0,
@@ -177,7 +183,7 @@ def _job(
         log_deltas=log_deltas,
         restart_on_loss=restart_on_loss,
         trace={"traceparent": context.traceparent, "tracestate": context.tracestate},
-        idempotency=None if key is None else Idempotency(key, hashlib.sha256(request).digest()),
+        idempotency=None if key is None else idempotency_of(key, ready.request),
     )
 
 
@@ -186,17 +192,12 @@ def _wanted_model(ready: Prepared) -> str:
     return ready.selection.wanted[0].model.id
 
 
-def _reused_key() -> ServiceError:
-    why = "was used for another request: use a new key for a new request"
-    violation = Violation("idempotency-key", why)
-    return ServiceError(Reason.IDEMPOTENCY_CONFLICT, f"idempotency-key: {why}", violations=(violation,))
-
-
 class Following:
     """A followed response. Call `next` until it is empty, and `aclose` in any case."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, row: Callable[[], Awaitable[StoredResponse]]) -> None:
         self._follower = follower
+        self._row = row
 
     async def next(self) -> Events:
         """The next events; empty after the terminal one.
@@ -210,7 +211,11 @@ class Following:
             raise ServiceError(Reason.RESPONSE_NOT_FOUND, "the response was deleted") from None
         except StoreError as error:
             raise unavailable(error) from error
-        return [_event(each) for each in logged]
+        events = [_event(each) for each in logged]
+        if logged and not logged[-1].body:
+            # Cancelled among many, without a look at the object of each.
+            events[-1].cancelled.response.CopyFrom(as_it_is(await self._row()))
+        return events
 
     async def aclose(self) -> None:
         """Leaves; the response goes on."""

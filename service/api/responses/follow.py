@@ -1,7 +1,7 @@
 """Followers of background responses: what was, then what comes, then the end; from any replica.
 
 The event log in the database is the only truth. A reader looks there for as long as somebody follows a response;
-all its followers in this process share it. Wake-ups shorten its waits and are never needed.
+all its followers in this process share it. Hints shorten its waits and are never needed.
 """
 
 from __future__ import annotations
@@ -9,20 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from service.domain.job_store import EventPage, JobStore, LoggedEvent
 from service.domain.jobs import TERMINAL
+from service.domain.signals import Signals
 from service.domain.stored import StoreError
 
 _PAGE: Final = 256
 _KEPT: Final = 1024
 """Events that a reader keeps for its followers; who is further behind reads for itself."""
 
-_POLL_SECONDS: Final = 0.05
-_SLOW_POLL_SECONDS: Final = 0.5
-_PATIENCE: Final = 30.0
-"""Seconds for which a database may be away before followers are told."""
+
+@dataclass(frozen=True, slots=True)
+class FollowTimes:
+    """Seconds. A look without a hint comes after `poll`, and later and later while nothing is found: up to `slow`,
+    or `hinted` where hints of every process come and only lost ones need it. `patience`: for which a database may
+    be away before followers are told.
+    """
+
+    poll: float = 0.05
+    slow: float = 0.5
+    hinted: float = 1.0
+    patience: float = 30.0
 
 
 class GoneError(Exception):
@@ -30,10 +40,21 @@ class GoneError(Exception):
 
 
 class _Reader:
-    """Reads one response's log while it has followers."""
+    """Reads one response's log while it has followers. `hears`: whether hints of every process arrive here."""
 
-    def __init__(self, jobs: JobStore, owner: str, response_id: str, after: int) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        owner: str,
+        response_id: str,
+        after: int,
+        *,
+        hears: Callable[[], bool],
+        times: FollowTimes,
+    ) -> None:
         self._jobs = jobs
+        self._hears = hears
+        self._times = times
         self._owner = owner
         self._id = response_id
         self._recent: deque[LoggedEvent] = deque(maxlen=_KEPT)
@@ -63,23 +84,25 @@ class _Reader:
 
     async def _run(self) -> None:
         away_since: float | None = None
-        delay = _POLL_SECONDS
+        delay, woken = self._times.poll, False
         loop = asyncio.get_running_loop()
         try:
             while not self.over:
+                # Before the read: a hint that comes during it means what the read may not have seen.
+                self._wake.clear()
                 try:
                     page = await self._jobs.events(self._owner, self._id, self._next - 1, _PAGE)
                     away_since = None
                 except StoreError as error:
                     away_since = loop.time() if away_since is None else away_since
-                    if loop.time() - away_since > _PATIENCE:
+                    if loop.time() - away_since > self._times.patience:
                         self.failure = error
                         return
-                    await asyncio.sleep(_SLOW_POLL_SECONDS)
+                    await asyncio.sleep(self._times.slow)
                     continue
-                delay = _POLL_SECONDS if page.events else min(delay * 1.5, _SLOW_POLL_SECONDS)
+                delay = self._next_delay(delay, woken=woken, found=bool(page.events))
                 if not self._take(page):
-                    await self._pause(delay)
+                    woken = await self._pause(delay)
         finally:
             self.over = True
             self._tell()
@@ -97,13 +120,23 @@ class _Reader:
             self.over = True
         return len(page.events) == _PAGE
 
-    async def _pause(self, seconds: float) -> None:
-        self._wake.clear()
+    def _next_delay(self, delay: float, *, woken: bool, found: bool) -> float:
+        """How long to wait for a hint before the next look; long only where a hint came for what was found."""
+        times, hears = self._times, self._hears()
+        if found:
+            return times.hinted if hears and woken else times.poll
+        return min(delay * 1.5, times.hinted if hears else times.slow)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Waits for a hint; whether one came."""
+        if self.over:
+            return False
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
+        return True
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -154,30 +187,46 @@ class Follower:
 
 
 class Followers:
-    """All followers of one process."""
+    """All followers of one process. `signals` wake them; without any they look by themselves."""
 
-    def __init__(self, jobs: JobStore) -> None:
+    def __init__(
+        self, jobs: JobStore, signals: Signals | None = None, *, times: FollowTimes = FollowTimes()
+    ) -> None:
         self._jobs = jobs
-        self._readers: dict[tuple[str, str], _Reader] = {}
+        self._times = times
+        self._readers: dict[str, dict[str, _Reader]] = {}
+        self._hears: Callable[[], bool] = lambda: signals is not None and signals.hears
+        if signals is not None:
+            signals.listen(on_news=self.wake, on_missed=self.wake_all)
 
     def follow(self, owner: str, response_id: str, after: int) -> Follower:
         """Follows a response from the event after number `after` on (-1: from the beginning)."""
-        key = (owner, response_id)
-        reader = self._readers.get(key)
+        readers = self._readers.setdefault(response_id, {})
+        reader = readers.get(owner)
         if reader is None or reader.over or not reader.followers:
-            reader = self._readers[key] = _Reader(self._jobs, owner, response_id, after)
-            reader.task.add_done_callback(self._forget(key, reader))
+            reader = _Reader(self._jobs, owner, response_id, after, hears=self._hears, times=self._times)
+            readers[owner] = reader
+            reader.task.add_done_callback(self._forget(owner, response_id, reader))
         return Follower(reader, self._jobs, owner, response_id, after)
 
     def wake(self, response_id: str) -> None:
         """Something happened to this response; a hint."""
-        for (_, followed), reader in self._readers.items():
-            if followed == response_id:
+        if readers := self._readers.get(response_id):
+            for reader in readers.values():
                 reader.wake()
 
-    def _forget(self, key: tuple[str, str], reader: _Reader) -> Callable[[object], None]:
+    def wake_all(self) -> None:
+        """Something may have happened to any response."""
+        for readers in self._readers.values():
+            for reader in readers.values():
+                reader.wake()
+
+    def _forget(self, owner: str, response_id: str, reader: _Reader) -> Callable[[object], None]:
         def forget(_task: object) -> None:
-            if self._readers.get(key) is reader:
-                del self._readers[key]
+            readers = self._readers.get(response_id, {})
+            if readers.get(owner) is reader:
+                del readers[owner]
+                if not readers:
+                    del self._readers[response_id]
 
         return forget

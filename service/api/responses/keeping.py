@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from eurouter.v1 import response_items_pb2 as items_pb
-from eurouter.v1 import response_object_pb2, responses_pb2
+from eurouter.v1 import response_object_pb2 as object_pb
+from eurouter.v1 import responses_pb2
 
 from service.api.responses.call import ResponsesCall
 from service.api.responses.history import status_name, unavailable
+from service.api.responses.idempotency import FIELD, Reservation, lost
 from service.domain.errors import Violation, invalid
+from service.domain.idempotency import KeyLostError
 from service.domain.preferences import Floor, Policy
 from service.domain.stored import NewResponse, ResponseStore, StoreError
 
@@ -75,8 +78,19 @@ def _beside(name: str, zero: str) -> str:
     return f"{verb + ' ' if verb else ''}needs storage, and {zero} is 0: nothing is kept; leave one of them out"
 
 
+def check_key(call: ResponsesCall, keeping: Keeping) -> None:
+    """An idempotency key means that the same response is given again.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for one that is not kept.
+    """
+    if not keeping.store:
+        cause = "store is false" if call.store is False else "max_retention_days is 0: nothing is kept"
+        raise invalid(FIELD, f"needs a stored response to give again, and {cause}; leave one of them out")
+
+
 def body_for(
-    response: response_object_pb2.Response, call: ResponsesCall, keeping: Keeping
+    response: object_pb.Response, call: ResponsesCall, keeping: Keeping
 ) -> responses_pb2.StoredResponseBody:
     """The response as it stands in the database, with what has to be known of it later."""
     filters = keeping.filters
@@ -94,7 +108,10 @@ def body_for(
 
 
 class Keeper:
-    """Stores one response, if it is to be kept."""
+    """Stores one response, if it is to be kept, and with it the key that is reserved for it.
+
+    A response that failed has no key: the same request under it asks anew.
+    """
 
     def __init__(
         self,
@@ -103,21 +120,24 @@ class Keeper:
         call: ResponsesCall,
         items: Sequence[items_pb.ResponseItem],
         keeping: Keeping,
+        reservation: Reservation | None = None,
     ) -> None:
+        self.reservation = reservation
         self._store = store
         self._owner = owner
         self._call = call
         self._items = items
         self._keeping = keeping
 
-    async def keep(self, response: response_object_pb2.Response) -> None:
+    async def keep(self, response: object_pb.Response) -> None:
         """Returns when the response can be read by its id; at once when it is not to be kept.
 
         Raises:
-            ServiceError: STORE_UNAVAILABLE.
+            ServiceError: STORE_UNAVAILABLE, or IDEMPOTENCY_IN_PROGRESS when another call has the key by now.
         """
         if not self._keeping.store:
             return
+        reservation = self.reservation
         body = body_for(response, self._call, self._keeping)
         own_input = responses_pb2.StoredResponseInput(items=self._items)
         new = NewResponse(
@@ -130,6 +150,15 @@ class Keeper:
             retention=self._keeping.retention,
         )
         try:
-            await self._store.insert(new)
+            if reservation is None:
+                await self._store.insert(new)
+            elif response.status == object_pb.RESPONSE_STATUS_FAILED:
+                await self._store.insert(new)
+                await reservation.release()
+            else:
+                await self._store.insert(new, reservation.idempotency)
+                reservation.kept()
         except StoreError as error:
             raise unavailable(error) from error
+        except KeyLostError:
+            raise lost() from None

@@ -88,7 +88,14 @@ class ResponseStream:
     async def aclose(self) -> None:
         """Ends the upstream call now, if it is not over; what is not whole is not stored. Idempotent."""
         self._over = True
-        await self._opened.aclose()
+        reservation = self._keeper.reservation
+        if reservation is None:
+            await self._opened.aclose()
+            return
+        try:
+            await self._opened.aclose()
+        finally:
+            await reservation.release()
 
     async def _more(self) -> Events:
         events = await self._opened.next()

@@ -1,4 +1,4 @@
-"""How a background response is to be run, apart from what it asks: the caller's word, door-independent."""
+"""How a response is to be made, apart from what it asks: the caller's word, door-independent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _BY_TIER: Final = {"priority": Priority.HIGH, "flex": Priority.BULK}
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """`delay` and `start_within` in seconds from now, None: at once, whenever. `group` is a label, "" for none."""
+    """All but the key is for background responses.
+
+    `delay` and `start_within` in seconds from now, None: at once, whenever. `group` is a label, "" for none.
+    """
 
     idempotency_key: str | None = None
     priority: Priority | None = None
@@ -38,7 +41,6 @@ class Submission:
             ServiceError: INVALID_REQUEST, naming every header that needs `background`.
         """
         given = {
-            "idempotency-key": self.idempotency_key is not None,
             "eurouter-priority": self.priority is not None,
             "eurouter-run-at": self.delay is not None,
             "eurouter-expires-at": self.start_within is not None,

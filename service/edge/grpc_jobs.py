@@ -1,0 +1,35 @@
+"""eurouter.v1.JobsService: maps its methods to the API's handler."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+from eurouter.v1 import jobs_pb2 as pb
+
+from service.api.jobs import JobsHandler
+from service.edge.grpc_calls import GrpcCalls, Rpc
+
+JOBS: Final = pb.DESCRIPTOR.services_by_name["JobsService"].full_name
+
+
+def jobs_service(wrap: GrpcCalls, jobs: JobsHandler) -> grpc.GenericRpcHandler:
+    """The service's handler."""
+
+    async def list_jobs(rpc: Rpc[pb.ListJobsRequest]) -> pb.ListJobsResponse:
+        return await jobs.list_jobs(rpc.request, rpc.call)
+
+    async def cancel_jobs(rpc: Rpc[pb.CancelJobsRequest]) -> pb.CancelJobsResponse:
+        return await jobs.cancel_jobs(rpc.request, rpc.call)
+
+    async def queue_stats(rpc: Rpc[pb.GetQueueStatsRequest]) -> pb.QueueStats:
+        return await jobs.queue_stats(rpc.request, rpc.call)
+
+    return grpc.method_handlers_generic_handler(
+        JOBS,
+        {
+            "ListJobs": wrap.unary("ListJobs", pb.ListJobsRequest, list_jobs),
+            "CancelJobs": wrap.unary("CancelJobs", pb.CancelJobsRequest, cancel_jobs),
+            "GetQueueStats": wrap.unary("GetQueueStats", pb.GetQueueStatsRequest, queue_stats),
+        },
+    )

@@ -1,0 +1,102 @@
+"""The routes of jobs as a whole: lists, statistics, the cancel of many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from aiohttp import web
+from eurouter.v1 import jobs_pb2 as pb
+from google.protobuf.message import Message
+
+from service import wire
+from service.api.jobs import JobsHandler
+from service.domain.errors import Reason, ServiceError, Violation, invalid
+from service.domain.jobs import JobState
+from service.edge import http_bodies
+from service.edge.calls import REQUEST_ID
+from service.edge.http_calls import HttpCall
+
+_LIST_NAMES: Final = ("state", "group", "owner", "page_size", "page_token", "counts")
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+class HttpJobs:
+    """The routes over the same handler as the gRPC service."""
+
+    def __init__(self, jobs: JobsHandler) -> None:
+        self._jobs = jobs
+
+    async def list_jobs(self, http: HttpCall) -> web.StreamResponse:
+        """GET /jobs."""
+        query = http.request.query
+        _refuse_unknown(query, _LIST_NAMES)
+        asked = pb.ListJobsRequest(states=_states(query.getall("state", ())))
+        for name in ("group", "owner", "page_token"):
+            if name in query:
+                setattr(asked, name, _text(name, query[name]))
+        if "page_size" in query:
+            asked.page_size = _number("page_size", query["page_size"])
+        if "counts" in query:
+            asked.with_counts = _flag("counts", query["counts"])
+        return _json(http, await self._jobs.list_jobs(asked, http.call))
+
+    async def cancel_jobs(self, http: HttpCall) -> web.StreamResponse:
+        """POST /jobs/cancel."""
+        asked = http_bodies.parse(pb.CancelJobsRequest, await http.read(), frozenset(), [])
+        return _json(http, await self._jobs.cancel_jobs(asked, http.call))
+
+    async def queue_stats(self, http: HttpCall) -> web.StreamResponse:
+        """GET /jobs/stats."""
+        query = http.request.query
+        _refuse_unknown(query, ("owner",))
+        asked = pb.GetQueueStatsRequest()
+        if "owner" in query:
+            asked.owner = _text("owner", query["owner"])
+        return _json(http, await self._jobs.queue_stats(asked, http.call))
+
+
+def _json(http: HttpCall, message: Message) -> web.Response:
+    headers = {REQUEST_ID: http.call.request_id}
+    return web.Response(body=wire.render_bytes(message), content_type="application/json", headers=headers)
+
+
+def _refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
+    """A filter that is left out because its name is misspelt would show what nobody asked for."""
+    unknown = [
+        Violation(name[:64], f"unknown parameter: use {', '.join(known)}") for name in given if name not in known
+    ]
+    if unknown:
+        first = unknown[0]
+        raise ServiceError(Reason.UNKNOWN_FIELD, f"{first.path}: {first.message}", violations=tuple(unknown))
+
+
+def _states(given: Collection[str]) -> list[pb.JobState.ValueType]:
+    """A parameter that may be repeated, each time with one state or several between commas."""
+    names = [name.strip() for name in ",".join(given).split(",") if name.strip()]
+    known = {state.value: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+    if any(name not in known for name in names):
+        raise invalid("state", f"must be one or several of {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _text(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(name, "must be UTF-8, percent-encoded") from None
+    return text
+
+
+def _number(name: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise invalid(name, f"must be a whole number; got {text[:20]!r}")
+    return int(text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise invalid(name, f"must be true or false; got {text[:20]!r}")
+    return _FLAGS[text.lower()]
