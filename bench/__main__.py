@@ -18,6 +18,9 @@ import orjson
 
 from bench import extras, machine, measure, profile_run, report, run
 from bench.fleet import ROOT, StartError
+from bench.jobs import profile as jobs_profile
+from bench.jobs import report as jobs_report
+from bench.jobs import run as jobs_run
 from bench.run import Options, Raw, Stage
 from bench.scenarios import GROUPS, SCENARIOS, SERVERS
 
@@ -67,11 +70,13 @@ def _measure(arguments: Arguments, raw: Raw, folder: Path) -> dict[str, Any]:
             _say("one core only: nothing is pinned, and the figures include the others' caches")
         if profile is not None and written is not None:
             profile_run.profile(stage, SCENARIOS, written, profile)
+            jobs_profile.profile(stage, written, profile)
             return described
         run.go_through(stage, SCENARIOS, _say)
         extras.first_tokens(stage, _say)
         extras.memory(stage, _say)
         extras.processes(stage, _say)
+        jobs_run.measure(stage, _say)
     return described
 
 
@@ -84,6 +89,7 @@ def _tell(raw: Raw, described: dict[str, Any], begun: float, options: Options) -
         ("Time to the first token", report.first_token_table(raw), raw.first_token),
         ("Two processes on one port", report.process_table(raw), raw.processes),
         ("Memory", report.memory_table(raw), raw.memory),
+        ("Background jobs", jobs_report.tables(raw.jobs), raw.jobs),
         ("Targets", report.verdict_table(found), True),
     ):
         if there:
@@ -119,6 +125,13 @@ def _arguments(words: list[str] | None) -> Arguments:
     parser.add_argument("--only", default="", help=f"groups, separated by commas: {', '.join(GROUPS)}")
     parser.add_argument("--servers", default="", help=f"servers, separated by commas: {', '.join(SERVERS)}")
     parser.add_argument(
+        "--finished",
+        type=int,
+        default=0,
+        metavar="N",
+        help="measure background jobs also beside so many finished ones (5000000: 8 GiB, some minutes more)",
+    )
+    parser.add_argument(
         "--profile",
         action="store_true",
         help=f"run the service under cProfile and print what is dear (or set {_PROFILE_VARIABLE}=FILE)",
@@ -127,10 +140,14 @@ def _arguments(words: list[str] | None) -> Arguments:
     groups, servers = _choice(parser, given.only, GROUPS), _choice(parser, given.servers, SERVERS)
     variable = os.environ.get(_PROFILE_VARIABLE, "")
     profile = Path(variable).resolve() if variable else _RESULTS / "profile" if given.profile else None
+    if given.finished < 0:
+        parser.error("--finished: must be 0 or more")
     if profile is not None:
         servers &= {"ours", "ours-http"}
+    if groups == {"jobs"}:
+        servers = frozenset()  # it starts its own
     rounds = given.rounds or (3 if given.quick else 7)
-    return Arguments(Options(rounds, given.quick, groups, servers), profile)  # type: ignore[arg-type]
+    return Arguments(Options(rounds, given.quick, groups, servers, given.finished), profile)  # type: ignore[arg-type]
 
 
 def _choice(parser: argparse.ArgumentParser, given: str, known: tuple[str, ...]) -> frozenset[str]:

@@ -102,43 +102,38 @@ class Running:
                 self.process.wait()
 
 
-class Loads:
-    """The load generator's process, driven over pipes."""
+class Piped:
+    """A process of the bench's own that answers each line of JSON with another; `{"error": …}`: it could not."""
 
-    def __init__(self, cores: Cores, folder: Path) -> None:
-        command = (sys.executable, "-m", "bench.load")
+    def __init__(self, name: str, module_name: str, cores: Cores, folder: Path) -> None:
         pipe = subprocess.PIPE
-        self._running = Running("load", command, cores.rest, folder, stdin=pipe, stdout=pipe)
+        self._running = Running(
+            name, (sys.executable, "-m", module_name), cores.rest, folder, stdin=pipe, stdout=pipe
+        )
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self._running.pid
 
-    def run(self, *loads: Load) -> list[dict[str, Any]]:
-        """Runs loads at the same time; one `Result` for each, as a dictionary.
+    def ask(self, command: Any) -> dict[str, Any]:
+        """The answer to a command.
 
         Raises:
-            StartError: it could not connect, a call failed, or the generator died.
+            StartError: it could not, or it died.
         """
         stdin, stdout = self._running.process.stdin, self._running.process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(orjson.dumps(list(loads)) + b"\n")
+        stdin.write(orjson.dumps(command) + b"\n")
         stdin.flush()
         line = stdout.readline()
         if not line:
-            raise StartError(f"the load generator died:\n{self._running.tail()}")
-        answer = orjson.loads(line)
+            raise StartError(f"{self._running.name} died:\n{self._running.tail()}")
+        answer: dict[str, Any] = orjson.loads(line)
         if "error" in answer:
-            raise StartError(f"the load generator could not connect: {answer['error']}")
-        results: list[dict[str, Any]] = answer["results"]
-        for load, result in zip(loads, results, strict=True):
-            wanted = load.calls or load.seconds > 0
-            if result["failed"] or (wanted and not result["calls"]):
-                said = "; ".join(result["failures"]) or "no call ended"
-                raise StartError(f"{result['failed']} calls of {load.model} over {load.door} failed: {said}")
-        return results
+            raise StartError(f"{self._running.name}: {answer['error']}")
+        return answer
 
     def stop(self) -> None:
         """Ends it; its connections close."""
@@ -147,6 +142,27 @@ class Loads:
             if pipe is not None:
                 pipe.close()
         self._running.stop()
+
+
+class Loads(Piped):
+    """The load generator."""
+
+    def __init__(self, cores: Cores, folder: Path) -> None:
+        super().__init__("load", "bench.load", cores, folder)
+
+    def run(self, *loads: Load) -> list[dict[str, Any]]:
+        """Runs loads at the same time; one `Result` for each, as a dictionary.
+
+        Raises:
+            StartError: it could not connect, a call failed, or the generator died.
+        """
+        results: list[dict[str, Any]] = self.ask(list(loads))["results"]
+        for load, result in zip(loads, results, strict=True):
+            wanted = load.calls or load.seconds > 0
+            if result["failed"] or (wanted and not result["calls"]):
+                said = "; ".join(result["failures"]) or "no call ended"
+                raise StartError(f"{result['failed']} calls of {load.model} over {load.door} failed: {said}")
+        return results
 
 
 def module(

@@ -27,6 +27,7 @@ _REPLENISH: Final = 2**29
 _FIRST_DYNAMIC_INDEX: Final = 62
 _POST, _SCHEME_HTTP = b"\x83", b"\x86"  # entries of HPACK's static table
 _PREFIX_BYTES: Final = 5
+_CANCEL: Final = (8).to_bytes(4)
 _STATUS_OK: Final = b"\x0bgrpc-status\x010"
 
 
@@ -71,9 +72,20 @@ class GrpcCall:
 
 
 class GrpcConnection(asyncio.Protocol):
-    """One HTTP/2 connection that calls one method with one request, again and again."""
+    """One HTTP/2 connection that calls one method with one request, again and again.
 
-    def __init__(self, path: str, authority: str, metadata: Sequence[tuple[str, str]], message: bytes) -> None:
+    `leave`: a call is over, well, as soon as its first message has come; what would follow is not wanted.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        authority: str,
+        metadata: Sequence[tuple[str, str]],
+        message: bytes,
+        *,
+        leave: bool = False,
+    ) -> None:
         fields = (
             (":path", path),
             (":authority", authority),
@@ -88,6 +100,7 @@ class GrpcConnection(asyncio.Protocol):
         last = _FIRST_DYNAMIC_INDEX + len(fields) - 1
         self._headers = _POST + _SCHEME_HTTP + bytes(0x80 | (last - at) for at in range(len(fields)))
         self._body = b"\x00" + len(message).to_bytes(4) + message
+        self._leave = leave
         self._calls: dict[int, GrpcCall] = {}
         self._next_stream = 1
         self._rest = b""
@@ -150,20 +163,34 @@ class GrpcConnection(asyncio.Protocol):
 
     def _frame_received(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _DATA:
-            self._calls[stream].feed(payload)
             self._replenish(len(payload))
-        if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
-            self._end(self._calls.pop(stream), None if _STATUS_OK in payload else _readable(payload))
-        elif kind == _RST_STREAM and stream in self._calls:
-            self._end(self._calls.pop(stream), "the server reset the stream")
+        if stream:
+            call = self._calls.get(stream)
+            if call is not None:  # else it was left, and this was on its way
+                self._call_frame_received(call, kind, flags, stream, payload)
         elif kind == _SETTINGS and not flags & _ACK:
             self._write(_frame(_SETTINGS, _ACK, 0, b""))
         elif kind == _PING and not flags & _ACK:
             self._write(_frame(_PING, _ACK, 0, payload))
-        elif kind == _WINDOW_UPDATE and stream == 0:
+        elif kind == _WINDOW_UPDATE:
             self._window += int.from_bytes(payload)
         elif kind == _GOAWAY:
             self.close()
+
+    def _call_frame_received(self, call: GrpcCall, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == _DATA:
+            call.feed(payload)
+        if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+            failure = None if _STATUS_OK in payload else _readable(payload)
+        elif kind == _RST_STREAM:
+            failure = "the server reset the stream"
+        elif self._leave and call.messages:
+            failure = None
+            self._write(_frame(_RST_STREAM, 0, stream, _CANCEL))
+        else:
+            return
+        del self._calls[stream]
+        self._end(call, failure)
 
     def _replenish(self, count: int) -> None:
         self._received += count

@@ -7,6 +7,7 @@ connections for the next one with the same `connection_set`, so that a warm-up c
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,11 @@ class Load:
 
     With neither it only connects. What has begun is finished. `connections` are shared evenly by the callers
     (HTTP: one each). Callers begin after `delay` seconds, spread over `spread` seconds. `close`: drop the
-    connections at the end. `previous`: the id of the response that each call continues.
+    connections at the end. `previous`: the id of the response that each call continues. `leave`: a call ends
+    with its first message.
+
+    `rate`: no callers, calls begin by chance, so many a second, whether or not earlier ones are over. Their times
+    then count from when they were due. Both are gRPC's.
     """
 
     door: Door
@@ -49,6 +54,8 @@ class Load:
     close: bool = False
     kind: Kind = "chat"
     previous: str | None = None
+    leave: bool = False
+    rate: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class Generator:
         Raises:
             OSError: it could not connect.
         """
-        asked = (load.kind, load.model, load.stream, load.previous)
+        asked = (load.kind, load.model, load.stream, load.previous, load.leave)
         key = (load.door, load.port, asked, load.in_flight, load.connection_set)
         if key not in self._open:
             count = load.in_flight if load.door == "http" else min(load.connections, load.in_flight)
@@ -85,12 +92,15 @@ class Generator:
         connections = self._open[key]
         result = Result()
         begun = time.perf_counter()
-        left = iter(range(load.calls)) if load.calls else None
-        callers = (
-            self._caller(load, connections[at % len(connections)], at, (begun, left), result)
-            for at in range(load.in_flight)
-        )
-        await asyncio.gather(*callers)
+        if load.rate:
+            await _arrivals(load, connections, begun, result)
+        else:
+            left = iter(range(load.calls)) if load.calls else None
+            callers = (
+                self._caller(load, connections[at % len(connections)], at, (begun, left), result)
+                for at in range(load.in_flight)
+            )
+            await asyncio.gather(*callers)
         result.seconds = time.perf_counter() - begun
         if load.close:
             for connection in self._open.pop(key):
@@ -104,20 +114,41 @@ class Generator:
         if wait := load.delay + load.spread * at / load.in_flight:
             await asyncio.sleep(wait)
         while next(left, None) is not None if left is not None else time.perf_counter() - begun < load.seconds:
-            try:
-                call = connection.call()
-                await call.done
-            except CallFailedError as error:
-                result.failed += 1
-                if len(result.failures) < _FAILURES_SHOWN:
-                    result.failures.append(str(error))
+            if not await _call(connection, result):
                 return
-            result.calls += 1
-            result.messages += call.messages
-            result.bytes += call.bytes
-            result.whole.append(time.perf_counter() - call.started)
-            if call.first_at:
-                result.first.append(call.first_at - call.started)
+
+
+async def _arrivals(load: Load, connections: list[Connection], begun: float, result: Result) -> None:
+    chance = random.Random(load.rate)
+    calls: list[asyncio.Task[bool]] = []
+    after = chance.expovariate(load.rate)
+    while after < load.seconds:
+        due = begun + after
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        connection = connections[len(calls) % len(connections)]
+        calls.append(asyncio.create_task(_call(connection, result, due)))
+        after += chance.expovariate(load.rate)
+    await asyncio.gather(*calls)
+
+
+async def _call(connection: Connection, result: Result, due: float | None = None) -> bool:
+    """Makes one call and counts it; False: it failed. `due`: when it should have begun, now by default."""
+    try:
+        call = connection.call()
+        await call.done
+    except CallFailedError as error:
+        result.failed += 1
+        if len(result.failures) < _FAILURES_SHOWN:
+            result.failures.append(str(error))
+        return False
+    result.calls += 1
+    result.messages += call.messages
+    result.bytes += call.bytes
+    begun = call.started if due is None else due
+    result.whole.append(time.perf_counter() - begun)
+    if call.first_at:
+        result.first.append(call.first_at - begun)
+    return True
 
 
 async def _connect(load: Load) -> Connection:
@@ -129,7 +160,7 @@ async def _connect(load: Load) -> Connection:
             path, body = http_call(load.kind, load.model, stream=load.stream, previous=load.previous)
             return HttpConnection(path, authority, bearer, body)
         path, body = grpc_call(load.kind, load.model, stream=load.stream, previous=load.previous)
-        return GrpcConnection(path, authority, tuple(bearer.items()), body)
+        return GrpcConnection(path, authority, tuple(bearer.items()), body, leave=load.leave)
 
     _, connection = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", load.port)
     return connection
@@ -144,7 +175,7 @@ async def _main() -> None:
             results = await asyncio.gather(*(generator.run(load) for load in loads))
             answer: Any = {"results": [asdict(result) for result in results]}
         except OSError as error:
-            answer = {"error": str(error)}
+            answer = {"error": f"it could not connect: {error}"}
         sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
         sys.stdout.buffer.flush()
 

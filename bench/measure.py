@@ -49,8 +49,8 @@ def family_cpu(pids: tuple[int, ...]) -> dict[int, float]:
 
 
 def spent(before: dict[int, float], after: dict[int, float]) -> dict[int, float]:
-    """CPU seconds between two readings, by process."""
-    return {pid: after[pid] - used for pid, used in before.items() if pid in after}
+    """CPU seconds between two readings, by process; one that was not there at first has used all of its own."""
+    return {pid: used - before.get(pid, 0.0) for pid, used in after.items()}
 
 
 def resident_bytes(pids: tuple[int, ...]) -> int:

@@ -1,13 +1,14 @@
 """Starts the service as its users do: the console script, a settings file, a catalogue, a key.
 
 Everything is as shipped but for what a run needs: ports, a catalogue whose only provider is the simulator,
-one key (so that authentication counts), its SQLite file in the run's folder, a short drain. Its log goes to a
-file, at the default level.
+one key (so that authentication counts), its SQLite file in the run's folder (or a database that is given), a short
+drain. Its log goes to a file, at the default level.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +27,13 @@ _OWNER: Final = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """The running service."""
+    """The running service and the settings that it was given."""
 
     running: Running
     grpc_port: int
     http_port: int
     key: str
+    settings: Mapping[str, Any]
 
     def wait(self) -> None:
         """Returns when both doors are open.
@@ -51,8 +53,11 @@ def start(
     *,
     processes: int = 1,
     profile: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Product:
     """Starts it; `wait` tells when it serves. `profile`: run it under `bench.profiled`, which writes there.
+
+    `changes` are settings by their first name, instead of the bench's own.
 
     Raises:
         StartError: it is not installed.
@@ -61,15 +66,16 @@ def start(
         raise StartError(f"{SCRIPT} is missing: run `make setup`")
     ports = {door: fleet.free_port() for door in ("grpc", "http", "admin")}
     key = make_key()
-    catalog = _write(folder / f"{name}-catalog.yaml", catalog_of(upstream_url))
+    catalog = write(folder / f"{name}-catalog.yaml", catalog_of(upstream_url))
     pepper = folder / f"{name}-pepper"
     pepper.write_bytes(_PEPPER)
     database = {"database": {"url": f"sqlite:///{folder.resolve() / name}.db"}}
-    settings = _write(folder / f"{name}.yaml", _settings(ports, catalog, pepper, key, processes) | database)
-    command = [str(SCRIPT), "serve", "--config", str(settings)]
+    settings = _settings(ports, catalog, pepper, key, processes) | database | dict(changes or {})
+    file = write(folder / f"{name}.yaml", settings)
+    command = [str(SCRIPT), "serve", "--config", str(file)]
     wrapper = [sys.executable, "-m", "bench.profiled", str(profile)] if profile else []
     running = Running(name, [*wrapper, *command], cores, folder)
-    return Product(running, ports["grpc"], ports["http"], key)
+    return Product(running, ports["grpc"], ports["http"], key, settings)
 
 
 def _settings(ports: dict[str, int], catalog: Path, pepper: Path, key: str, processes: int) -> dict[str, Any]:
@@ -103,6 +109,7 @@ def catalog_of(upstream_url: str) -> dict[str, Any]:
     return {"providers": [provider], "models": models}
 
 
-def _write(path: Path, document: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
+def write(path: Path, document: Mapping[str, Any]) -> Path:
+    """Writes a document as YAML; the path once more."""
+    path.write_text(yaml.safe_dump(dict(document), sort_keys=False))
     return path

@@ -6,18 +6,19 @@ import pstats
 import re
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.fleet import StartError
+from bench.fleet import Running, StartError
 from bench.run import Stage, Subject
 from bench.scenarios import Scenario
 
 _LINES: Final = 40
 _SECONDS: Final = 4.0
 _WRITE_SECONDS: Final = 15.0
-_OURS: Final = r"/(service|adapters|protos)/"
+_OURS: Final = r"/(service|adapters|workers|protos)/"
 
 
 def profile(stage: Stage, scenarios: Iterable[Scenario], written: Path, target: Path) -> None:
@@ -37,26 +38,38 @@ def profile(stage: Stage, scenarios: Iterable[Scenario], written: Path, target: 
                 kept = target.with_name(f"{target.stem}-{_slug(scenario.name)}-{subject.door}.prof")
                 calls = _one(stage, subject, scenario, written)
                 written.replace(kept)
-                _show(kept, f"{scenario.name}, {subject.door}: {calls} calls")
+                show(kept, f"{scenario.name}, {subject.door}: {calls} calls")
 
 
 def _one(stage: Stage, subject: Subject, scenario: Scenario, written: Path) -> int:
     stage.loads.run(subject.load(scenario, seconds=0.5))
-    written.unlink(missing_ok=True)
-    process = subject.running.process
-    process.send_signal(signal.SIGUSR1)
-    (result,) = stage.loads.run(subject.load(scenario, seconds=_SECONDS))
-    process.send_signal(signal.SIGUSR2)
-    due = time.monotonic() + _WRITE_SECONDS
-    while not written.exists():
-        if time.monotonic() > due or process.poll() is not None:
-            raise StartError(f"the profile did not come:\n{subject.running.tail()}")
-        time.sleep(0.05)
+    with recorded(subject.running, written):
+        (result,) = stage.loads.run(subject.load(scenario, seconds=_SECONDS))
     calls: int = result["calls"]
     return calls
 
 
-def _show(path: Path, title: str) -> None:
+@contextmanager
+def recorded(running: Running, written: Path) -> Iterator[None]:
+    """Profiles a process under `bench.profiled` while the block runs; the profile is there afterwards.
+
+    Raises:
+        StartError: it did not come.
+    """
+    written.unlink(missing_ok=True)
+    process = running.process
+    process.send_signal(signal.SIGUSR1)
+    yield
+    process.send_signal(signal.SIGUSR2)
+    due = time.monotonic() + _WRITE_SECONDS
+    while not written.exists():
+        if time.monotonic() > due or process.poll() is not None:
+            raise StartError(f"the profile did not come:\n{running.tail()}")
+        time.sleep(0.05)
+
+
+def show(path: Path, title: str) -> None:
+    """Prints what was dear."""
     print(f"\n##### {title}; whole profile: {path}\n")
     print(f"--- the {_LINES} functions with most time of their own")
     pstats.Stats(str(path)).strip_dirs().sort_stats("tottime").print_stats(_LINES)

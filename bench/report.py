@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from bench.jobs import report as jobs_report
 from bench.run import Raw, Sample
 from bench.scenarios import (
     FIRST_TOKEN_STREAMS,
@@ -24,21 +24,7 @@ from bench.scenarios import (
     Server,
     Target,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A target and what became of it; `met` None: not measured."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool | None
-
-    @property
-    def mark(self) -> str:
-        """A word for the table."""
-        return {True: "met", False: "MISSED", None: "not measured"}[self.met]
+from bench.tables import Verdict, milliseconds, pooled, quantile, table
 
 
 def cost_table(raw: Raw) -> str:
@@ -60,7 +46,7 @@ def cost_table(raw: Raw) -> str:
         "busy",
         "rest busy",
     )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def verdicts(raw: Raw) -> list[Verdict]:
@@ -70,25 +56,26 @@ def verdicts(raw: Raw) -> list[Verdict]:
     found += _first_token(raw)
     found += _two_processes(raw)
     found.append(_memory(raw))
+    found += jobs_report.verdicts(raw.jobs)
     return found
 
 
 def verdict_table(found: Iterable[Verdict]) -> str:
     """Targets against what was measured."""
     rows = [(verdict.what, verdict.target, verdict.measured, verdict.mark) for verdict in found]
-    return _table(("target", "at most", "measured", ""), rows)
+    return table(("target", "at most", "measured", ""), rows)
 
 
 def first_token_table(raw: Raw) -> str:
     """Milliseconds to the first token, straight and through each server."""
     rows = []
     for name, kept in raw.first_token.items():
-        direct, through = _pooled(kept["direct"]), _pooled(kept["through"])
-        cells = [_ms(quantile(values, q)) for q in (0.5, 0.99) for values in (direct, through)]
-        added = [_ms(quantile(through, q) - quantile(direct, q)) for q in (0.5, 0.99)]
+        direct, through = pooled(kept["direct"]), pooled(kept["through"])
+        cells = [milliseconds(quantile(values, q)) for q in (0.5, 0.99) for values in (direct, through)]
+        added = [milliseconds(quantile(through, q) - quantile(direct, q)) for q in (0.5, 0.99)]
         rows.append((_name(name), str(len(through)), *cells[:2], added[0], *cells[2:], added[1]))
     head = ("server", "streams", "p50 direct", "p50 through", "added", "p99 direct", "p99 through", "added")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def process_table(raw: Raw) -> str:
@@ -99,7 +86,7 @@ def process_table(raw: Raw) -> str:
         shares = [" / ".join(str(held) for held in sample["connections"]) for sample in samples]
         rate = f"{median(sample['rate'] for sample in samples):,.0f}"
         rows.append((count, f"{median(costs):.0f}", _spread(costs), rate, ", ".join(shares)))
-    return _table(("processes", "CPU µs a call", "min to max", "calls/s", "connections held, by round"), rows)
+    return table(("processes", "CPU µs a call", "min to max", "calls/s", "connections held, by round"), rows)
 
 
 def memory_table(raw: Raw) -> str:
@@ -108,13 +95,7 @@ def memory_table(raw: Raw) -> str:
     for name, points in raw.memory.items():
         some = [point for at, point in enumerate(points) if at in (0, 1, 4, 9)]
         rows.append((_name(name), *(f"{held / 2**20:.1f} MiB at {streams:,}" for streams, held in some)))
-    return _table(("server", "", "", "", ""), rows)
-
-
-def quantile(values: Sequence[float], q: float) -> float:
-    """The value below which a share `q` of the values lies, nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+    return table(("server", "", "", "", ""), rows)
 
 
 def as_json(raw: Raw, found: Iterable[Verdict]) -> dict[str, Any]:
@@ -175,15 +156,15 @@ def _first_token(raw: Raw) -> list[Verdict]:
     for (name, limit), q in zip(FIRST_TOKEN_TARGETS.items(), (0.5, 0.99), strict=True):
         what = f"added time to first token, {FIRST_TOKEN_STREAMS} paced streams, {name}"
         if kept is None:
-            found.append(Verdict(what, _ms(limit), "", None))
+            found.append(Verdict(what, milliseconds(limit), "", None))
             continue
-        added = quantile(_pooled(kept["through"]), q) - quantile(_pooled(kept["direct"]), q)
+        added = quantile(pooled(kept["through"]), q) - quantile(pooled(kept["direct"]), q)
         by_round = [
             quantile(one, q) - quantile(other, q)
             for one, other in zip(kept["through"], kept["direct"], strict=True)
         ]
-        told = f"{_ms(added)} (by round {_ms(min(by_round))} to {_ms(max(by_round))})"
-        found.append(Verdict(what, _ms(limit), told, added < limit))
+        told = f"{milliseconds(added)} (by round {milliseconds(min(by_round))} to {milliseconds(max(by_round))})"
+        found.append(Verdict(what, milliseconds(limit), told, added < limit))
     return found
 
 
@@ -218,10 +199,6 @@ def _smaller_share(held: Sequence[int]) -> float:
     return 0.0 if len(held) < 2 else min(held) / sum(held)
 
 
-def _pooled(rounds: Iterable[Sequence[float]]) -> list[float]:
-    return [value for values in rounds for value in values]
-
-
 def _name(server: str) -> str:
     return next(told for name, told in SERVER_NAMES.items() if name == server)
 
@@ -240,15 +217,3 @@ def _cost(value: float) -> str:
 
 def _spread(values: Sequence[float]) -> str:
     return f"{_cost(min(values))} to {_cost(max(values))}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines
-    )

@@ -22,12 +22,16 @@ _MICRO: Final = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run goes. `servers`: those to measure; the others are not started."""
+    """How a run goes. `servers`: those to measure; the others are not started.
+
+    `finished`: jobs that were over before, in a second database on which background jobs are measured as well.
+    """
 
     rounds: int
     quick: bool
     groups: frozenset[str]
     servers: frozenset[Server]
+    finished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Raw:
     first_token: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     processes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     memory: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    jobs: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class Raw:
             name: {server: [asdict(sample) for sample in rows] for server, rows in by_server.items()}
             for name, by_server in self.samples.items()
         }
-        others = ("first_token", "processes", "memory", "missing")
+        others = ("first_token", "processes", "memory", "jobs", "missing")
         return {"samples": samples} | {name: getattr(self, name) for name in others}
 
 
@@ -245,12 +250,18 @@ class Watch:
 
 @contextmanager
 def watched(*pids: int) -> Iterator[Watch]:
-    """Reads the CPU time of processes and their descendants around a block."""
+    """Reads the CPU time of processes and their descendants around a block, those that begin in it included.
+
+    What ends in it is left out.
+    """
     watch = Watch()
-    everybody = tuple(member for pid in pids for member in measure.family(pid))
-    before = measure.family_cpu(everybody)
+    before = measure.family_cpu(_everybody(pids))
     yield watch
-    watch.spent = measure.spent(before, measure.family_cpu(everybody))
+    watch.spent = measure.spent(before, measure.family_cpu(_everybody(pids)))
+
+
+def _everybody(pids: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(member for pid in pids for member in measure.family(pid))
 
 
 def _warm_up(stage: Stage, subject: Subject, scenario: Scenario, seconds: float) -> None:

@@ -10,14 +10,15 @@ from eurouter.v1 import chat_pb2, content_pb2, response_items_pb2, responses_pb2
 from adapters.providers.simulator import Script
 
 UNARY_MODEL: Final = "sim-tokens-64"
+ONE_TOKEN_MODEL: Final = "sim-tokens-1"
 BURST_MODEL: Final = "sim-tokens-256"
 PACED_MODEL: Final = "sim-paced-5ms-256"
 FIRST_TOKEN_MODEL: Final = "sim-paced-5ms-64"
-MODELS: Final = (UNARY_MODEL, BURST_MODEL, PACED_MODEL, FIRST_TOKEN_MODEL)
+MODELS: Final = (UNARY_MODEL, BURST_MODEL, PACED_MODEL, FIRST_TOKEN_MODEL, ONE_TOKEN_MODEL)
 STREAM_TOKENS: Final = 256
 
-Kind: TypeAlias = Literal["chat", "response", "stored response"]
-"""What is called: the chat API, or the Responses API with `store` false or true."""
+Kind: TypeAlias = Literal["chat", "response", "stored response", "background response"]
+"""What is called: the chat API, or the Responses API with `store` false or true, or in the background."""
 
 VENDOR: Final = "bench"
 """Models are asked for as `bench/NAME`; the simulator ignores what stands before the slash."""
@@ -76,7 +77,7 @@ def request_json(model: str, *, stream: bool) -> bytes:
 
 
 def response_request(
-    model: str, *, store: bool, previous: str | None = None
+    model: str, *, store: bool, previous: str | None = None, background: bool = False
 ) -> responses_pb2.CreateResponseRequest:
     """The same question to the Responses API; `previous`: the id of a response that it continues."""
     text = response_items_pb2.ResponseContent(input_text=response_items_pb2.ResponseInputText(text=_USER))
@@ -87,12 +88,15 @@ def response_request(
         input=[response_items_pb2.ResponseItem(message=message)],
         previous_response_id=previous,
         store=store,
+        background=background or None,
         temperature=_TEMPERATURE,
         max_output_tokens=_MAX_TOKENS,
     )
 
 
-def response_json(model: str, *, stream: bool, store: bool, previous: str | None = None) -> bytes:
+def response_json(
+    model: str, *, stream: bool, store: bool, previous: str | None = None, background: bool = False
+) -> bytes:
     """The same as OpenAI's JSON."""
     body: dict[str, Any] = {
         "model": f"{VENDOR}/{model}",
@@ -104,6 +108,8 @@ def response_json(model: str, *, stream: bool, store: bool, previous: str | None
     }
     if previous:
         body["previous_response_id"] = previous
+    if background:
+        body["background"] = True
     return orjson.dumps(body | {"stream": True} if stream else body)
 
 
@@ -111,7 +117,10 @@ def grpc_call(kind: Kind, model: str, *, stream: bool, previous: str | None = No
     """The method's path and the request's bytes."""
     if kind == "chat":
         return STREAM if stream else CREATE, request(model).SerializeToString()
-    asked = response_request(model, store=kind == "stored response", previous=previous)
+    background = kind == "background response"
+    asked = response_request(
+        model, store=background or kind == "stored response", previous=previous, background=background
+    )
     return STREAM_RESPONSE if stream else CREATE_RESPONSE, asked.SerializeToString()
 
 
@@ -119,8 +128,10 @@ def http_call(kind: Kind, model: str, *, stream: bool, previous: str | None = No
     """The URL's path and the body."""
     if kind == "chat":
         return HTTP_PATH, request_json(model, stream=stream)
-    store = kind == "stored response"
-    return RESPONSES_PATH, response_json(model, stream=stream, store=store, previous=previous)
+    background = kind == "background response"
+    store = background or kind == "stored response"
+    body = response_json(model, stream=stream, store=store, previous=previous, background=background)
+    return RESPONSES_PATH, body
 
 
 def _message(role: chat_pb2.ChatRole.ValueType, text: str) -> chat_pb2.ChatMessage:

@@ -75,6 +75,7 @@ class Worker:
         self._refill: asyncio.TimerHandle | None = None
         self._left = asyncio.Event()
         self._reached = False
+        self._more = False
         self.stopping = False
 
     @property
@@ -154,6 +155,8 @@ class Worker:
             self._telemetry.store_failed("claim")
             return
         self._reached = True
+        # As many as were asked for: there are probably more, and the next end makes room for one.
+        self._more = len(claim.run) >= free
         self._telemetry.claimed(len(claim.run) + len(claim.end), self._clock() - began)
         for job in claim.run:
             self._start(job, sent, partial(self._runner.run, job))
@@ -193,7 +196,7 @@ class Worker:
         else:
             outcome = task.result()
         self._telemetry.ended(outcome, self._clock() - begun)
-        if full:
+        if full or self._more:
             self._wake.set()
         elif self._refill is None and not self.stopping:
             self._refill = asyncio.get_running_loop().call_later(self._settings().refill, self._look_again)

@@ -77,7 +77,8 @@ class PostgresJobs(PostgresJobQueries):
         try:
             if not (await self._database.fetch(sql.IS_LONG, _PRIORITIES, window))[0][0]:
                 return had
-            values = (worker, missing, lease, owner_cap, max(WINDOW, 4 * missing), *fixed)
+            # Of each owner: what this claim may take, and as much that others may be taking just now.
+            values = (worker, missing, lease, owner_cap, 2 * missing, *fixed)
             more = claim_of(await self._database.fetch(sql.CLAIM_OF_EACH_OWNER, *values))
         except StoreError:
             # What was claimed must reach its worker.
