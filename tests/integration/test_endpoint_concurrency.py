@@ -105,9 +105,12 @@ async def test_calls_that_find_it_full_go_to_the_next_endpoint_at_once(tmp_path:
 
 async def test_endpoints_that_declare_nothing_have_no_numbers(tmp_path: Path) -> None:
     async with running_service(tmp_path) as up:
-        up.alpha.script(_UNARY)
-        await asyncio.gather(*(up.chat.CreateChatCompletion(ask()) for _ in range(5)))
-        assert most_at_a_time(up.alpha.calls) == 5
+        up.alpha.script(Script(text="slow", first_byte_delay=30.0))
+        calls = [asyncio.ensure_future(up.chat.CreateChatCompletion(ask())) for _ in range(5)]
+        await until(lambda: open_now(up) == 5, "all five are under way at a time")
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
         assert metric(up, "eurouter_endpoint_in_flight") == {}
 
 

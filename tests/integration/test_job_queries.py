@@ -241,6 +241,8 @@ async def test_very_many_are_cancelled_while_workers_claim_and_finish(w: World) 
         await asyncio.gather(*(w.store.accept(w.new(n, owner="ab"[n % 2])) for n in range(begin, begin + 100)))
     stop = asyncio.Event()
 
+    some_ended = asyncio.Event()
+
     async def work(name: str) -> int:
         finished = 0
         while not stop.is_set():
@@ -248,10 +250,11 @@ async def test_very_many_are_cancelled_while_workers_claim_and_finish(w: World) 
                 await w.store.append([write(job, b"begun")])
                 last = Append(job.id, job.epoch, job.sequence + 1, [b"end"])
                 finished += await w.store.finish(last, JobState.COMPLETED, b"done", None)
+                some_ended.set()
         return finished
 
     workers = [asyncio.create_task(work(f"w{n}")) for n in range(3)]
-    await asyncio.sleep(0.05)
+    await some_ended.wait()
     gone = await cancel_all(w, ALL, 50)
     stop.set()
     finished = sum(await asyncio.gather(*workers))
