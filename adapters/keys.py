@@ -17,7 +17,7 @@ from typing import Final
 
 from service.domain.calls import Principal
 from service.domain.errors import Reason, ServiceError
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 
 PREFIX: Final = "eur_"
 ID_LENGTH: Final = 12
@@ -52,7 +52,7 @@ class KeyRow:
     name: str = ""
     disabled: bool = False
     admin: bool = False
-    floor: Floor = Floor()
+    floor: Floor = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class OwnerRow:
 
     name: str
     certificates: tuple[str, ...] = ()
-    floor: Floor = Floor()
+    floor: Floor = OPEN
 
 
 @dataclass(frozen=True, slots=True)

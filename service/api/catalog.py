@@ -18,7 +18,7 @@ from service.domain.catalog import Catalog, Endpoint, Fact, Facts, Model, Price,
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.fields import Field
 from service.domain.ports import CatalogSource
-from service.domain.preferences import Floor, Preferences
+from service.domain.preferences import OPEN, Preferences
 from service.domain.selection import select
 
 _DEFAULT_PAGE: Final = 100
@@ -84,7 +84,7 @@ class CatalogHandler:
                 rule_id=None,
                 rule_name=None,
                 preferences=Preferences(),
-                floor=Floor(),
+                floor=OPEN,
             )
         except ServiceError as error:
             if error.reason is not Reason.MODEL_NOT_FOUND:

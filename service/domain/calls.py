@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Principal:
     owner: str
     key_id: str = ""
     admin: bool = False
-    floor: Floor = Floor()
+    floor: Floor = OPEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
 from service.domain.fields import BRIDGED, HINTS, Field
-from service.domain.preferences import Floor, Policy, Preferences
+from service.domain.preferences import OPEN, Floor, Policy, Preferences
 from service.domain.regions import EU, inside
 from service.domain.routing import Filter, Needs
 
@@ -36,15 +36,14 @@ def policy_checks(policy: Policy) -> tuple[Check, ...]:
     if policy.preferences != _NO_PREFERENCES:
         checks += _choice_checks(policy.preferences)
         checks += _fact_checks(policy.preferences.data_filters, _ASKED)
-    if policy.floor != _NO_FLOOR:
+    if policy.floor != OPEN:
         checks += _fact_checks(policy.floor, _FLOOR)
-    if policy.conversation != _NO_FLOOR:
+    if policy.conversation != OPEN:
         checks += _fact_checks(policy.conversation, _CONVERSATION)
     return tuple(checks)
 
 
 _NO_PREFERENCES: Final = Preferences()
-_NO_FLOOR: Final = Floor()
 
 
 def _choice_checks(preferences: Preferences) -> list[Check]:

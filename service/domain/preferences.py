@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Preferences:
     @property
     def data_filters(self) -> Floor:
         """Those of the preferences that say where data may go."""
+        if self is _UNSET:
+            return OPEN
         return Floor(
             data_residency=(self.data_residency,) if self.data_residency is not None else (),
             data_collection_deny=self.data_collection == "deny",
@@ -57,6 +59,10 @@ class Floor:
 
     def narrowed_by(self, other: Floor) -> Floor:
         """Both floors at once."""
+        if other is OPEN:
+            return self
+        if self is OPEN:
+            return other
         days = [d for d in (self.max_retention_days, other.max_retention_days) if d is not None]
         return Floor(
             data_residency=tuple(dict.fromkeys(self.data_residency + other.data_residency)),
@@ -64,6 +70,10 @@ class Floor:
             max_retention_days=min(days) if days else None,
             eu_owned=self.eu_owned or other.eu_owned,
         )
+
+
+OPEN: Final = Floor()
+"""No filter. Whoever has none uses this one, which is told by what it is: most calls have none, thrice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +84,8 @@ class Policy:
     """
 
     preferences: Preferences = Preferences()
-    floor: Floor = Floor()
-    conversation: Floor = Floor()
+    floor: Floor = OPEN
+    conversation: Floor = OPEN
 
     @property
     def data_filters(self) -> Floor:

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from adapters.documents.shapes import Part, Region
 from service.domain.catalog import Timeouts
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 
 MIB: Final = 1024 * 1024
 
@@ -166,12 +166,13 @@ class FloorSettings(Part):
 
     def to_domain(self) -> Floor:
         """The same for the router."""
-        return Floor(
+        floor = Floor(
             data_residency=self.data_residency,
             data_collection_deny=self.data_collection == "deny",
             max_retention_days=self.max_retention_days,
             eu_owned=self.eu_owned,
         )
+        return OPEN if floor == OPEN else floor
 
 
 class CatalogSettings(Part):

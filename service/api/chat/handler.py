@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from eurouter.v1 import chat_pb2 as pb
 
@@ -21,12 +20,10 @@ from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog
 from service.domain.events import Event
 from service.domain.ports import CatalogSource
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 from service.domain.routing import Decision
 from service.domain.selection import Selection, select
 from service.router import Router
-
-_NO_FLOOR: Final = Floor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class ChatSettings:
     """
 
     hint_fields: frozenset[str] = frozenset()
-    floor: Floor = Floor()
+    floor: Floor = OPEN
     commit_wait: float = 15.0
 
 
@@ -53,7 +50,7 @@ class ChatAnswer:
 def floor_for(settings: ChatSettings, principal: Principal) -> Floor:
     """The operator's floor and the key's own limits at once."""
     own = principal.floor
-    return settings.floor if own == _NO_FLOOR else settings.floor.narrowed_by(own)
+    return settings.floor if own == OPEN else settings.floor.narrowed_by(own)
 
 
 def select_for(call: ChatCall, catalog: Catalog, floor: Floor) -> Selection:

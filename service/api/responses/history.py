@@ -15,7 +15,7 @@ from eurouter.v1 import response_object_pb2, responses_pb2
 
 from service.api.responses.ids import id_of, is_response_id, response_of_item
 from service.domain.errors import Reason, ServiceError, Violation, invalid
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 from service.domain.stored import Chain, ChainEnd, ResponseStore, StoredResponse, StoreError
 
 _FIELD: Final = "previous_response_id"
@@ -61,7 +61,7 @@ class Earlier:
     """
 
     items: Mapping[str, items_pb.ResponseItem]
-    filters: Floor = Floor()
+    filters: Floor = OPEN
     kept_until: int | None = None
 
 
@@ -92,7 +92,7 @@ async def earlier_items(
         raise unavailable(error) from error
     _judge(chain, limits)
     items: list[items_pb.ResponseItem] = []
-    filters = Floor()
+    filters = OPEN
     for row in reversed(chain.links):
         body = response_of(row)
         items += [*input_of(row), *body.response.output]
@@ -137,7 +137,7 @@ async def referenced_items(
         raise invalid(
             path, f"items of at most {_MAX_REFERENCED} earlier responses may be referred to in one request"
         )
-    found, filters, until = dict(known), Floor(), None
+    found, filters, until = dict(known), OPEN, None
     for response_id in sorted(responses):
         try:
             row = await store.get(owner, response_id)

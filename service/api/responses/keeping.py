@@ -15,7 +15,7 @@ from service.api.responses.history import status_name, unavailable
 from service.api.responses.idempotency import FIELD, Reservation, lost
 from service.domain.errors import Violation, invalid
 from service.domain.idempotency import KeyLostError
-from service.domain.preferences import Floor, Policy
+from service.domain.preferences import OPEN, Floor, Policy
 from service.domain.stored import NewResponse, ResponseStore, StoreError
 
 _DAY: Final = 86400.0
@@ -31,7 +31,7 @@ class Keeping:
     store: bool
     retention: float
     until: int = 0
-    filters: Floor = Floor()
+    filters: Floor = OPEN
 
 
 def keeping_for(call: ResponsesCall, policy: Policy, retention: float, now: float) -> Keeping:
@@ -43,17 +43,14 @@ def keeping_for(call: ResponsesCall, policy: Policy, retention: float, now: floa
     Raises:
         ServiceError: INVALID_REQUEST for what needs storage where nothing may be stored.
     """
-    days = _days(policy)
+    filters = policy.data_filters
+    days = filters.max_retention_days
     if days == 0:
         _refuse_storage(call, policy)
         return Keeping(store=False, retention=0.0)
     if days is not None:
         retention = min(retention, days * _DAY)
-    return Keeping(call.store is not False, retention, int(now + retention), policy.data_filters)
-
-
-def _days(policy: Policy) -> int | None:
-    return policy.data_filters.max_retention_days
+    return Keeping(call.store is not False, retention, int(now + retention), filters)
 
 
 def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:

@@ -5,7 +5,7 @@ Nothing is sent or stored here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -25,7 +25,7 @@ from service.api.responses.writer import ResponseWriter
 from service.domain.calls import CallContext, Principal
 from service.domain.generation import Generation
 from service.domain.ports import CatalogSource
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN
 from service.domain.routing import Needs
 from service.domain.selection import Selection, select
 from service.domain.stored import ResponseStore
@@ -60,7 +60,7 @@ class Asked:
 
     generation: Generation
     needs: Needs
-    items: list[items_pb.ResponseItem]
+    items: Sequence[items_pb.ResponseItem]
     selection: Selection
     kept_until: int | None = None
 
@@ -74,7 +74,7 @@ class Prepared:
     generation: Generation
     needs: Needs
     selection: Selection
-    items: list[items_pb.ResponseItem]
+    items: Sequence[items_pb.ResponseItem]
     keeping: Keeping
     response_id: str
 
@@ -110,12 +110,13 @@ class Preparer:
         """
         chosen = self.choose(request, context.principal, streaming=streaming)
         call, retention, now = chosen.call, self.settings().retention, self.wall_clock()
-        keeping_for(call, chosen.selection.policy, retention, now)
+        keeping = keeping_for(call, chosen.selection.policy, retention, now)
         asked = await self.converse(chosen, context.principal.owner)
-        if asked.kept_until is not None:
-            retention = max(1.0, min(retention, asked.kept_until - now))
         selection = asked.selection
-        keeping = keeping_for(call, selection.policy, retention, now)
+        if selection is not chosen.selection:
+            if asked.kept_until is not None:
+                retention = max(1.0, min(retention, asked.kept_until - now))
+            keeping = keeping_for(call, selection.policy, retention, now)
         response_id = new_response_id(self._new_id())
         items = as_kept(asked.items, response_id)
         return Prepared(request, call, asked.generation, asked.needs, selection, items, keeping, response_id)
@@ -170,8 +171,11 @@ class Preparer:
                 conversation; STORE_UNAVAILABLE.
         """
         call = chosen.call
+        if call.previous_response_id is None and not call.references:
+            generation, needs = conversation(call, (), {})
+            return Asked(generation, needs, call.items, chosen.selection)
         history: list[items_pb.ResponseItem] = []
-        filters = Floor()
+        filters = OPEN
         if call.previous_response_id is not None:
             limits = self.settings().limits
             history, filters = await earlier_items(self._store, owner, call.previous_response_id, limits)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from service.domain.calls import Principal
 from service.domain.job_store import Priority
-from service.domain.preferences import Floor
+from service.domain.preferences import OPEN, Floor
 from service.edge.kafka.names import EXPIRES_AT, KEY_ID, SIGNATURE
 from service.edge.kafka.record import Headers, Record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection
@@ -46,7 +46,7 @@ class OwnerTerms:
     """What holds for all records of an owner; `reply_topics` are those that its results may go to."""
 
     name: str
-    floor: Floor = Floor()
+    floor: Floor = OPEN
     reply_topics: frozenset[str] = frozenset()
 
 
