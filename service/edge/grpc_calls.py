@@ -228,9 +228,13 @@ def _is_late(transport: RpcContext) -> bool:
 
 
 def metadata_of(transport: RpcContext) -> dict[str, str]:
-    """What came with the call as metadata."""
-    # Keys are lower case on the wire; values of "-bin" keys are bytes and of no use here.
-    return {key: value for key, value in transport.invocation_metadata() or () if isinstance(value, str)}
+    """What came with the call as metadata; what came twice under one key is joined, as HTTP does it."""
+    found: dict[str, str] = {}
+    for key, value in transport.invocation_metadata() or ():
+        # Keys are lower case on the wire; values of "-bin" keys are bytes and of no use here.
+        if isinstance(value, str):
+            found[key] = f"{found[key]}, {value}" if key in found else value
+    return found
 
 
 def _certificate_names(transport: RpcContext) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from service.edge import http_bodies
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
 from service.edge.http_calls import HttpCall
-from service.edge.submission import REPLAYED, submission_of
+from service.edge.submission import REPLAYED, lines_of, submission_of
 
 _NUMBER: Final = re.compile(r"-1|[0-9]{1,9}")
 _TRUE: Final = frozenset({"true", "1"})
@@ -53,7 +53,7 @@ class HttpResponses:
         """POST /responses, streamed when its `stream` is true."""
         ignored: list[str] = []
         request = http_bodies.parse(pb.CreateResponseRequest, await http.read(), self._hint_fields(), ignored)
-        submission = submission_of(http.request.headers, time.time)
+        submission = submission_of(lines_of(http.request.headers), time.time)
         if request.background:
             return await self._submit(http, request, submission)
         submission.refuse_in_foreground()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from multidict import MultiMapping
+
 from service.api.responses.idempotency import FIELD as IDEMPOTENCY_KEY
 from service.api.responses.submission import MAX_GROUP, MAX_KEY, Submission
 from service.domain.errors import invalid
@@ -20,9 +22,15 @@ GROUP: Final = "eurouter-group"
 REPLAYED: Final = ("x-idempotent-replay", "true")
 """The header of an answer that an earlier call made, under the same key."""
 
+_NAMES: Final = (IDEMPOTENCY_KEY, PRIORITY, RUN_AT, EXPIRES_AT, GROUP)
 _PRIORITIES: Final = {"high": Priority.HIGH, "normal": Priority.NORMAL, "bulk": Priority.BULK}
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 _GROUP: Final = re.compile(rf"[A-Za-z0-9._:/@-]{{1,{MAX_GROUP}}}")
+
+
+def lines_of(headers: MultiMapping[str]) -> dict[str, str]:
+    """What `submission_of` reads; a header that came twice as HTTP joins it, which makes no value of these."""
+    return {name: ", ".join(headers.getall(name)) for name in _NAMES if name in headers}
 
 
 def submission_of(headers: Mapping[str, str], clock: Callable[[], float]) -> Submission:

@@ -56,7 +56,7 @@ async def shell(script: str, folder: Path, env: Mapping[str, str] | None = None)
     process = await asyncio.create_subprocess_exec(
         *("bash", "-euc", script),
         cwd=folder,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "XDG_STATE_HOME": str(folder / "state"), **(env or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -186,13 +186,21 @@ def test_the_settings_pages_example_is_a_settings_file(tmp_path: Path) -> None:
     assert settings.floor.data_residency
 
 
+def assert_both_were_shown(said: str) -> None:
+    queued = re.search(r"==> (resp_[0-9a-f]{36}) is queued, and its caller has left", said)
+    assert queued is not None, said
+    assert f"/v1/responses/{queued[1]}?stream=true'" in said
+    assert re.search(r"==> (completed|incomplete), with event \d+; ", said)
+    assert re.search(r"==> ok: an answer of \d+ pieces came over gRPC, and one was made in the background", said)
+
+
 async def test_without_a_model_the_demo_shows_the_simulators_answer_and_says_so(tmp_path: Path) -> None:
     # What `make smoke` runs, on free ports.
     env = {"EUROUTER_MODEL_PYTHON": str(tmp_path / "no-python"), **FREE_PORTS}
     said = await shell(".venv/bin/eurouter serve --demo --once 2>&1", tmp_path, env)
     assert "using the SIMULATOR in its place" in said
     assert f"==> asking {demo.SIMULATED_ID} over gRPC" in said
-    assert re.search(r"==> ok: an answer of \d+ pieces came over gRPC", said)
+    assert_both_were_shown(said)
 
 
 async def test_the_demo_shows_an_answer_of_the_real_model(tmp_path: Path, model_python: Path) -> None:
@@ -200,7 +208,7 @@ async def test_the_demo_shows_an_answer_of_the_real_model(tmp_path: Path, model_
     said = await shell(".venv/bin/eurouter serve --demo --once 2>&1", tmp_path, env)
     assert "SIMULATOR" not in said
     assert f"==> asking {demo.MODEL_ID} over gRPC" in said
-    assert re.search(r"==> ok: an answer of \d+ pieces came over gRPC", said)
+    assert_both_were_shown(said)
 
 
 async def test_the_benchs_options_are_those_of_its_page(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ class BackgroundResponses:
                 request, or it could not be stored.
         """
         ready = await self._preparer.prepare(request, context, streaming=streaming)
+        if (submission.delay or 0.0) >= ready.keeping.retention:
+            days = ready.keeping.retention / 86400
+            raise invalid("eurouter-run-at", f"must lie within the {days:g} days for which the response is kept")
         self._check_endpoints(ready, context)
         writer = self._preparer.writer(ready, _wanted_model(ready))
         restart = self._restart_on_loss(context.principal.owner)

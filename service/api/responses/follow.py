@@ -70,6 +70,13 @@ class _Reader:
         """There may be something new."""
         self._wake.set()
 
+    def reach_back(self, position: int) -> None:
+        """A follower wants events from `position` on. As long as nothing was read, the log may end before `_next`,
+        which a caller chose."""
+        if position < self._next and not self._recent:
+            self._next = position
+            self.wake()
+
     def since(self, position: int) -> Sequence[LoggedEvent] | None:
         """Events from `position` on that are kept here; None when the first of them is not."""
         if position >= self._next:
@@ -90,8 +97,9 @@ class _Reader:
             while not self.over:
                 # Before the read: a hint that comes during it means what the read may not have seen.
                 self._wake.clear()
+                asked = self._next
                 try:
-                    page = await self._jobs.events(self._owner, self._id, self._next - 1, _PAGE)
+                    page = await self._jobs.events(self._owner, self._id, asked - 1, _PAGE)
                     away_since = None
                 except StoreError as error:
                     away_since = loop.time() if away_since is None else away_since
@@ -100,9 +108,13 @@ class _Reader:
                         return
                     await asyncio.sleep(self._times.slow)
                     continue
+                if self._next < asked:
+                    continue
                 delay = self._next_delay(delay, woken=woken, found=bool(page.events))
                 if not self._take(page):
                     woken = await self._pause(delay)
+        except Exception as error:  # noqa: BLE001  whatever it is: followers must not take it for the end
+            self.failure = error
         finally:
             self.over = True
             self._tell()
@@ -207,6 +219,8 @@ class Followers:
             reader = _Reader(self._jobs, owner, response_id, after, hears=self._hears, times=self._times)
             readers[owner] = reader
             reader.task.add_done_callback(self._forget(owner, response_id, reader))
+        else:
+            reader.reach_back(after + 1)
         return Follower(reader, self._jobs, owner, response_id, after)
 
     def wake(self, response_id: str) -> None:
