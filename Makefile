@@ -1,11 +1,18 @@
 # Everything a person or CI does here; needs make and Python 3.11 or newer, nothing else.
-# Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest).
+# Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest), WORKERS (processes that
+# test side by side: a number, or auto for one a core, four at most), SEED, JOBS and MUTANT (no_self_fence or
+# no_epoch_check, which must be found) of make chaos.
 
 PYTHON ?= python3
 PYTEST ?=
+WORKERS ?= auto
+SEED ?= 1
+JOBS ?= 300
+MUTANT ?=
 
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 BASELINE := protos/baseline.binpb
 BASELINE_FROM_PROTOS := $(notdir $(BASELINE))
 
@@ -18,8 +25,8 @@ PROTOS := .venv-protos/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup model run smoke test check tests-only clients clients-heavy lint format types imports protos protos-check \
-	protos-baseline golden docs conformance bench lock clean
+.PHONY: help setup model run smoke test check tests-only clients clients-heavy kafka lint format types imports protos protos-check \
+	protos-baseline golden docs conformance chaos bench lock clean
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
@@ -73,21 +80,26 @@ smoke: setup ## the same path as 'make run' with one answer and an exit code
 
 ## Checking
 
-test: setup $(PROTOS) clients ## all tests; the last line names what did not run on this machine
+test: setup $(PROTOS) clients kafka ## all tests; the last line names what did not run on this machine
 	@echo "==> running the tests"
-	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 
 # What the other checks ran already is left out.
-tests-only: setup $(PROTOS) clients
+tests-only: setup $(PROTOS) clients kafka
 	@echo "==> running the tests"
-	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest --ignore=tests/architecture/test_tools.py $(PYTEST)
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) \
+	  --ignore=tests/architecture/test_tools.py $(PYTEST)
 
 # The tests have no network: what the example clients need from registries comes before. It never fails: the tests
 # name what could not be had.
 clients: $(INSTALLED)
 	@$(BIN)/python tests/clients/prepare.py
+
+# The broker that tests start, for the same reason and in the same way.
+kafka: $(INSTALLED)
+	@$(BIN)/python -m tests.kafka.prepare
 
 clients-heavy: $(INSTALLED) ## published agents and SDKs against the service; downloads 300 MB the first time
 	@$(BIN)/python -m tests.clients.run --install-only
@@ -139,6 +151,10 @@ docs: $(INSTALLED) ## write the pages that come from the code: settings, catalog
 conformance: setup ## npm llmprobe over the simulator and the local model; writes docs/conformance.md (10 minutes)
 	@$(BIN)/python -m tests.conformance.prepare
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.conformance
+
+chaos: setup ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 (70 s)
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.chaos \
+	  --seed $(SEED) --jobs $(JOBS) $(if $(MUTANT),--mutant $(MUTANT))
 
 bench: setup ## measure: the bare floor, the sketch and the service, interleaved
 	@$(BIN)/python -m bench

@@ -104,9 +104,9 @@ def _add_serve(add: _AddCommand) -> None:
     serve.add_argument(
         "--demo",
         action="store_true",
-        help="start a small local model as upstream, and show one streamed answer",
+        help="start a small local model as upstream, and show a streamed answer and one made in the background",
     )
-    serve.add_argument("--once", action="store_true", help="the same, but end after that answer")
+    serve.add_argument("--once", action="store_true", help="the same, but end after that")
 
 
 def _add_work(add: _AddCommand, program: str) -> None:

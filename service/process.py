@@ -18,6 +18,9 @@ from service.edge.grpc_server import GrpcServer
 from service.edge.http_server import HttpServer
 from service.side_tasks import SideTasks, Tasks
 
+HAND_BACK_SECONDS: Final = 5.0
+"""In which a worker whose time to finish is over may hand its jobs back."""
+
 _LAST_WORDS: Final = 0.5
 """Seconds in which a call that was ended may tell its client so, and its last bytes may leave."""
 
@@ -122,7 +125,8 @@ class Process:
         await parts.grpc.stop(_LAST_WORDS)
         await grpc_stop
         if leaving is not None:
-            await asyncio.wait((leaving,), timeout=max(0.0, finished - asyncio.get_running_loop().time()))
+            left = max(0.0, finished - asyncio.get_running_loop().time())
+            await asyncio.wait((leaving,), timeout=left + HAND_BACK_SECONDS)
             leaving.cancel()
         await self._close()
         self._log.info(log_events.SERVER_STOPPED)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from adapters import logs
 from service.settings import Settings, SettingsError
-from service.until_signal import CANT_START, freeze_what_stays, run, run_until_stopped, say, stop_on_signals
+from service.until_signal import (
+    CANT_START,
+    StartError,
+    freeze_what_stays,
+    run,
+    run_until_stopped,
+    say,
+    starting,
+    stop_on_signals,
+)
 
 if TYPE_CHECKING:
     # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
@@ -37,16 +46,16 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     """Serves until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told)."""
     logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
     if settings.processes == 1:
-        return run(_ports(settings), lambda: _serve_here(settings, options))
+        return run(lambda: _serve_here(settings, options))
     with tempfile.TemporaryDirectory(prefix="eurouter-metrics-") as folder:
         # prometheus_client reads this when it is imported: the children inherit it.
         os.environ[MULTIPROCESS_FOLDER] = folder
-        return run(_ports(settings), lambda: _serve_children(settings, options, folder))
+        return run(lambda: _serve_children(settings, options, folder))
 
 
-def _ports(settings: Settings) -> dict[str, int]:
+def _starting(settings: Settings) -> AbstractContextManager[None]:
     doors = {"grpc": settings.grpc.port, "http": settings.http.port, "admin": settings.admin.port}
-    return {f"{name}.port": port for name, port in doors.items()}
+    return starting({f"{name}.port": port for name, port in doors.items()})
 
 
 async def _serve_here(settings: Settings, options: ServeOptions) -> int:
@@ -54,12 +63,13 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
 
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        shown = await _start_demo(stack) if options.demo else None
-        start = bootstrap.Start(
-            options.config, catalog=shown.catalog if shown else None, drain_pause=not options.demo
-        )
-        service = bootstrap.Service(settings, start)
-        await service.process.start()
+        with _starting(settings):
+            shown = await _start_demo(stack) if options.demo else None
+            start = bootstrap.Start(
+                options.config, catalog=shown.catalog if shown else None, drain_pause=not options.demo
+            )
+            service = bootstrap.Service(settings, start)
+            await service.process.start()
         freeze_what_stays()
         ports = service.process.ports
         _announce(settings, ports)
@@ -81,22 +91,24 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
     from service.processes import Children
 
     if 0 in (settings.grpc.port, settings.http.port):
-        raise RuntimeError("several processes share ports: set grpc.port and http.port to numbers, not 0")
+        raise StartError("several processes share ports: set grpc.port and http.port to numbers, not 0")
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        shown = await _start_demo(stack) if options.demo else None
+        with _starting(settings):
+            shown = await _start_demo(stack) if options.demo else None
         arguments = (options.config, shown.catalog if shown else None, not options.demo)
         children = Children(
             settings.processes, child_main, arguments, on_end=lambda pid: forget_process(folder, pid)
         )
         options_for_admin = HttpOptions(settings.admin.host, settings.admin.port)
         admin = HttpServer(admin_app(children.not_ready, lambda: render_all(folder)), options_for_admin)
-        await admin.start()
-        stack.push_async_callback(admin.stop)
-        await children.start()
+        with _starting(settings):
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            await children.start()
         watching = asyncio.ensure_future(children.watch())
         # The drain's stages take their own time in the children; what is left then is ended.
-        drain = settings.drain.pause_seconds + settings.drain.finish_seconds + 10.0
+        drain = settings.drain.pause_seconds + settings.drain.finish_seconds + 15.0
         stack.push_async_callback(children.stop, drain)
         stack.callback(watching.cancel)
         ports = Ports(settings.grpc.port, settings.http.port, admin.port)
@@ -123,9 +135,7 @@ def child_main(
         say(f"can't start: {error}")
         sys.exit(CANT_START)
     logs.configure(settings.log.format, settings.log.level)
-    sys.exit(
-        run(_ports(settings), lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause))
-    )
+    sys.exit(run(lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
 
 
 async def _serve_as_child(
@@ -144,8 +154,9 @@ async def _serve_as_child(
 
     loop.add_reader(pipe.fileno(), parent_died)
     start = bootstrap.Start(config, catalog=catalog, share_ports=True, drain_pause=drain_pause)
-    service = bootstrap.Service(settings, start)
-    await service.process.start()
+    with _starting(settings):
+        service = bootstrap.Service(settings, start)
+        await service.process.start()
     freeze_what_stays()
     pipe.send(READY)
     return await run_until_stopped(service.process, stop)

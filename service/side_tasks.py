@@ -47,9 +47,9 @@ class SideTasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self._stopping.is_set():
+        error = None if task.cancelled() else task.exception()
+        if error is None and (task.cancelled() or self._stopping.is_set()):
             return
-        error = task.exception()
         self.failed = True
         described = crash.describe(error) if error else {}
         self._log.error(log_events.SIDE_TASK_ENDED, task=task.get_name(), **described)

@@ -8,7 +8,8 @@ import gc
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from adapters.documents.read import DocumentError
@@ -34,17 +35,30 @@ class Stoppable(Protocol):
         ...
 
 
-def run(ports: Mapping[str, int], main: Callable[[], Awaitable[int]]) -> int:
-    """Runs `main` in an event loop of its own; its exit code, or that of a start that failed, which is told.
+class StartError(Exception):
+    """Why a start failed, for whoever typed the command."""
+
+
+@contextmanager
+def starting(ports: Mapping[str, int]) -> Iterator[None]:
+    """What may fail at a start, and only there, becomes a StartError.
 
     `ports` are those listened on, by the setting that names each.
     """
+    try:
+        yield
+    except (OSError, DocumentError, RuntimeError) as error:
+        raise StartError(f"{error}{_which_setting(error, ports)}") from error
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Runs `main` in an event loop of its own; its exit code, or that of a start that failed, which is told."""
 
     async def guarded() -> int:
         try:
             return await main()
-        except (OSError, DocumentError, RuntimeError) as error:
-            say(f"can't start: {error}{_which_setting(error, ports)}")
+        except StartError as error:
+            say(f"can't start: {error}")
             return CANT_START
 
     if sys.platform == "win32":

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
 from service.edge import log_events
 from service.edge.http_server import HttpServer
+from service.process import HAND_BACK_SECONDS
 from service.side_tasks import SideTasks, Tasks
 from workers.worker import Worker
-
-_HAND_BACK_SECONDS: Final = 5.0
-"""In which a worker whose time to finish is over may hand its jobs back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class WorkerProcess:
         self._tasks.stopping()
         self._log.info(log_events.DRAIN_STARTED, jobs=parts.worker.jobs)
         try:
-            async with asyncio.timeout(parts.finish() + _HAND_BACK_SECONDS):
+            async with asyncio.timeout(parts.finish() + HAND_BACK_SECONDS):
                 await parts.worker.leave()
         except TimeoutError:
             self._log.warning(log_events.DRAIN_TIMED_OUT, jobs=parts.worker.jobs)

@@ -10,7 +10,7 @@ from service.domain.job_store import JobStore
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.engine import Engine, Start
 from service.settings import Settings
-from service.until_signal import freeze_what_stays, run, run_until_stopped, say, stop_on_signals
+from service.until_signal import freeze_what_stays, run, run_until_stopped, say, starting, stop_on_signals
 from service.worker_process import WorkerParts, WorkerProcess
 from workers.leases import Leases, LeaseTimes
 from workers.ports import WorkerTelemetry
@@ -41,7 +41,7 @@ class WorkerService(Engine):
         self.process = WorkerProcess(
             WorkerParts(
                 worker,
-                HttpServer(admin_app(worker.problem, self.telemetry.render, alive=worker.hangs), options),
+                HttpServer(admin_app(worker.problem, self.telemetry.render), options),
                 self.tasks(),
                 self.closers,
                 lambda: self.live.drain().finish,
@@ -57,12 +57,13 @@ def work(
 
     async def main() -> int:
         stop = stop_on_signals()
-        service = make(settings, Start(config, has_doors=False))
-        await service.process.start()
+        with starting({"jobs.admin_port": settings.jobs.admin_port}):
+            service = make(settings, Start(config, has_doors=False))
+            await service.process.start()
         freeze_what_stays()
         host = settings.jobs.admin_host
         say(f"==> working on background responses of {service.database.name}")
         say(f"==> probes and metrics on {host}:{service.process.admin_port}")
         return await run_until_stopped(service.process, stop)
 
-    return run({"jobs.admin_port": settings.jobs.admin_port}, main)
+    return run(main)

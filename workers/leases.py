@@ -110,6 +110,7 @@ class Leases:
     """All leases of one worker. `run` keeps them; times are `clock`'s, which must not stop with the machine.
 
     `last_turn` is when `run` last had its turn, whatever the database does: an event loop that hangs shows there.
+    `reached`: the store answered when it was last asked.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Leases:
         self._sleep = sleep
         self._held: dict[str, Lease] = {}
         self._renewed = self.last_turn = clock()
+        self.reached = True
 
     def hold(self, job_id: str, epoch: int, sent: float) -> Lease:
         """The lease of a job whose claim was sent at `sent`. An older one of the same job is lost."""
@@ -181,8 +183,10 @@ class Leases:
             else:
                 still = await self._store.held(list(asked))
         except StoreError:
+            self.reached = False
             self._telemetry.store_failed("renew" if renewing else "compare")
             return
+        self.reached = True
         if renewing:
             self._renewed = sent
             for key in still & asked.keys():

@@ -32,8 +32,9 @@ class Never:
 
 
 DOOMS: Final = {
-    Failed.WORKER_LOST: "the workers that made the response were lost, too often to try again",
-    Failed.EXPIRED: "the response was not begun before its latest start",
+    Failed.WORKER_LOST: "the response's worker was lost or had to stop, and it may not begin anew: too often, or "
+    "its owner wants no other run once output was seen",
+    Failed.EXPIRED: "the response was not begun, or not begun again, before its latest start",
 }
 
 

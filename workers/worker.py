@@ -7,7 +7,7 @@ what there is to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,9 +18,6 @@ from workers.flush import Flusher
 from workers.leases import Lease, Leases
 from workers.ports import Outcome, WorkerTelemetry
 from workers.runner import JobRunner
-
-_HANGS_SECONDS: Final = 15.0
-"""An event loop that served nobody for so long does not come back by itself."""
 
 _HAND_BACK_TRIES: Final = 5
 _HAND_BACK_WAIT: Final = 0.2
@@ -83,16 +80,12 @@ class Worker:
         """Seconds since the event loop last served this worker: much more than half a second is not alive."""
         return self._leases.clock() - self._leases.last_turn
 
-    def hangs(self) -> str | None:
-        """None while the event loop serves this worker, otherwise a sentence."""
-        silent = self.silent_for
-        return f"its leases were not looked after for {silent:.0f} s" if silent > _HANGS_SECONDS else None
-
     def problem(self) -> str | None:
         """None while it works, otherwise a sentence on why it doesn't."""
         if self.stopping:
             return "draining"
-        return None if self._reached else "the database was not reached yet, or is away"
+        away = not self._reached or (bool(self._running) and not self._leases.reached)
+        return "the database was not reached yet, or is away" if away else None
 
     def wake(self) -> None:
         """There may be something to claim. From the event loop's own thread."""
@@ -116,7 +109,7 @@ class Worker:
     async def run(self) -> None:
         """Works until stopped, and then until its jobs have ended or `drain` is over; the rest is handed back.
 
-        Cancelled, it hands back at once. Raises what a part of it failed by.
+        Cancelled, it hands back at once, which a second cancel does not cut. Raises what a part of it failed by.
         """
         keepers = (asyncio.create_task(self._leases.run()), asyncio.create_task(self._flusher.run()))
         work = asyncio.create_task(self._work())
@@ -126,12 +119,8 @@ class Worker:
                 task.result()
         finally:
             work.cancel()
-            await asyncio.wait((work,))
-            await self._leave()
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.wait(keepers)
-            self._left.set()
+            leaving = asyncio.create_task(self._leave(work, keepers))
+            await asyncio.shield(leaving)
 
     async def _work(self) -> None:
         while not self.stopping:
@@ -205,7 +194,15 @@ class Worker:
         self._refill = None
         self._wake.set()
 
-    async def _leave(self) -> None:
+    async def _leave(self, work: asyncio.Task[None], keepers: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.wait((work,))
+        await self._hand_back()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.wait(keepers)
+        self._left.set()
+
+    async def _hand_back(self) -> None:
         """Ends the runs that are left, and lets other workers have their jobs."""
         if self._refill is not None:
             self._refill.cancel()

@@ -20,7 +20,7 @@ from service.api.responses.replay import Replay
 from service.api.responses.stored import StoredResponses
 from service.api.responses.stream import ResponseStream
 from service.api.responses.submission import Submission
-from service.domain.errors import ServiceError, invalid
+from service.domain.errors import Reason, ServiceError, invalid
 from service.edge import http_bodies
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
@@ -30,6 +30,13 @@ from service.edge.submission import REPLAYED, lines_of, submission_of
 _NUMBER: Final = re.compile(r"-1|[0-9]{1,9}")
 _TRUE: Final = frozenset({"true", "1"})
 _FALSE: Final = frozenset({"", "false", "0"})
+
+
+_STREAM_ONLY: Final = frozenset({Reason.SHUTTING_DOWN, Reason.DEADLINE_EXCEEDED})
+_FOLLOW_AGAIN: Final = (
+    "this stream had to stop, and the response goes on: follow it again, with starting_after and the last "
+    "sequence_number that came"
+)
 
 
 class HttpResponses:
@@ -162,8 +169,11 @@ def _told(events: ResponseStream, failure: ServiceError) -> bytes:
 def _told_alone(failure: ServiceError) -> bytes:
     """What ends the stream of a follower: the response goes on, so that no event of it can say so."""
     code = failure.spec.openai_code or "server_error"
-    told = {"type": "error", "code": code, "message": failure.message, "param": None}
-    return b"event: error\ndata: %b\n\n" % orjson.dumps(told) + http_bodies.DONE
+    stopped = failure.reason in _STREAM_ONLY
+    message = _FOLLOW_AGAIN if stopped else failure.message
+    told = {"type": "error", "code": code, "message": message, "param": None}
+    # Where the response goes on, it must not look done.
+    return b"event: error\ndata: %b\n\n" % orjson.dumps(told) + (b"" if stopped else http_bodies.DONE)
 
 
 def _json(http: HttpCall, message: Message, *, replayed: bool = False) -> web.Response:

@@ -12,7 +12,6 @@ OUTCOMES: Final = ("pass", "unsupported", "inconclusive", "fail")
 
 WHY: Final = {
     "rate-limit-headers": "Nothing limits requests yet, and no numbers are invented.",
-    "responses-background": "Background responses were not built yet when this ran.",
     "responses-mcp-tools": "The probe hosts no MCP server.",
     "responses-reasoning-roundtrip": "The probe has no form for it in this API.",
     "parallel-tools": "The model makes one call; with a model that makes two the check passes.",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 _INSIDE = "--inside"
+_OWN_SERVERS = ("EUROUTER_TEST_POSTGRES_URL", "EUROUTER_TEST_KAFKA")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
@@ -42,7 +43,8 @@ def main() -> None:
     if command[:1] == [_INSIDE]:
         bring_loopback_up()
         command = command[1:]
-    elif (unshare := shutil.which("unshare")) and works(unshare):
+    # A server of the user's own is not to be reached from inside.
+    elif not any(map(os.environ.get, _OWN_SERVERS)) and (unshare := shutil.which("unshare")) and works(unshare):
         command = into_namespace(unshare, command)
     os.execvp(command[0], command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 from eurouter.v1 import response_events_pb2 as events_pb
@@ -200,6 +201,26 @@ async def test_a_loop_that_hangs_shows_and_a_database_that_hangs_does_not() -> N
         time.sleep(0.3)
         assert worker.silent_for >= 0.3
         world.fake.down = False
+
+
+async def test_a_second_cancel_does_not_cut_the_hand_back() -> None:
+    world = World(HANGS)
+    await world.accept()
+    task = asyncio.create_task(world.worker().run())
+    await until(lambda: world.upstream.open_streams == 1)
+    hand_back = world.fake.hand_back
+
+    async def slowly(held: Sequence[tuple[str, int]]) -> None:
+        await asyncio.sleep(0.1)
+        await hand_back(held)
+
+    world.fake.hand_back = slowly  # type: ignore[method-assign]
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.03)
+    await asyncio.wait((task,))
+    await until(lambda: world.fake.row().job.state is JobState.QUEUED)
+    assert world.fake.row().job.losses == 0
 
 
 async def test_what_breaks_the_flusher_ends_the_worker() -> None:

@@ -54,7 +54,7 @@ class _Reader:
     ) -> None:
         self._jobs = jobs
         self._hears = hears
-        self._times = times
+        self.times = times
         self._owner = owner
         self._id = response_id
         self._recent: deque[LoggedEvent] = deque(maxlen=_KEPT)
@@ -91,7 +91,7 @@ class _Reader:
 
     async def _run(self) -> None:
         away_since: float | None = None
-        delay, woken = self._times.poll, False
+        delay, woken = self.times.poll, False
         loop = asyncio.get_running_loop()
         try:
             while not self.over:
@@ -103,10 +103,10 @@ class _Reader:
                     away_since = None
                 except StoreError as error:
                     away_since = loop.time() if away_since is None else away_since
-                    if loop.time() - away_since > self._times.patience:
+                    if loop.time() - away_since > self.times.patience:
                         self.failure = error
                         return
-                    await asyncio.sleep(self._times.slow)
+                    await asyncio.sleep(self.times.slow)
                     continue
                 if self._next < asked:
                     continue
@@ -134,7 +134,7 @@ class _Reader:
 
     def _next_delay(self, delay: float, *, woken: bool, found: bool) -> float:
         """How long to wait for a hint before the next look; long only where a hint came for what was found."""
-        times, hears = self._times, self._hears()
+        times, hears = self.times, self._hears()
         if found:
             return times.hinted if hears and woken else times.poll
         return min(delay * 1.5, times.hinted if hears else times.slow)
@@ -178,8 +178,7 @@ class Follower:
         while True:
             events = reader.since(self._position)
             if events is None:
-                page = await self._jobs.events(self._owner, self._id, self._position - 1, _PAGE)
-                events = page.events
+                events = await self._read()
             if events:
                 self._position = events[-1].sequence + 1
                 return events
@@ -188,6 +187,18 @@ class Follower:
                     raise reader.failure
                 return ()
             await reader.wait()
+
+    async def _read(self) -> Sequence[LoggedEvent]:
+        """What the reader keeps no more; while the database is away, with the reader's patience."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._reader.times.patience
+        while True:
+            try:
+                return (await self._jobs.events(self._owner, self._id, self._position - 1, _PAGE)).events
+            except StoreError:
+                if loop.time() >= due:
+                    raise
+            await asyncio.sleep(self._reader.times.slow)
 
     def aclose(self) -> None:
         """Leaves. The last one takes the reader along."""

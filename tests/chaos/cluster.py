@@ -1,0 +1,287 @@
+"""The processes of a run: services, workers, the simulated provider, PostgreSQL; started, stopped, killed.
+
+Every process has a log in the run's folder. Only what was started here is ever signalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+
+from tests.chaos.history import History, Span
+from tests.chaos.schedule import BUSY, CALM, LEASE, SERVICES, WORKERS
+from tests.support import postgres
+from tests.support.parts import ROOT
+from tests.support.running import free_ports, until
+
+PROCESS_HEADER: Final = "x-chaos-process"
+"""With this each worker process tells the provider which one it is."""
+
+WORKER: Final = ("-m", "workers")
+_SIMULATOR: Final = ("-m", "adapters.providers.simulator", "--port", "0", "--calls-kept", "1000000")
+_START_SECONDS: Final = 60.0
+_DRAIN_SECONDS: Final = 30.0
+
+
+@dataclass
+class Member:
+    """A process that is started again and again; `run` counts how often. Its faults come one at a time."""
+
+    name: str
+    command: Sequence[str]
+    env: dict[str, str]
+    folder: Path
+    history: History
+    provider: str = ""
+    run: int = 0
+    process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    watcher: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The name of the process that runs now."""
+        return f"{self.name}.{self.run}"
+
+    @property
+    def log(self) -> Path:
+        """What the process that runs now writes."""
+        return self.folder / f"{self.id}.log"
+
+    async def start(self) -> None:
+        """Starts it; whether it answers yet is another question."""
+        self.run += 1
+        catalogue = self.folder / f"{self.id}.catalogue.yaml"
+        catalogue.write_text(yaml.safe_dump(_catalogue(self.provider, self.id)))
+        env = {**os.environ, **self.env, "EUROUTER_CATALOG__PATH": str(catalogue)}
+        with self.log.open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *self.command), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+        self.watcher = asyncio.create_task(self._watch(self.process, self.id))
+
+    async def kill(self) -> None:
+        """Ends it at once."""
+        await self._end(signal.SIGKILL, _DRAIN_SECONDS)
+
+    async def drain(self) -> None:
+        """Asks it to leave, and waits."""
+        name = self.id
+        code = await self._end(signal.SIGTERM, _DRAIN_SECONDS)
+        if code:
+            self.history.ended.append((name, f"was asked to leave and ended with {code}"))
+
+    async def pause(self, seconds: float) -> None:
+        """Stops it for so long, with all that it holds."""
+        assert self.process is not None
+        begin = time.monotonic()
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+            # It may have gone on before this, never after.
+            self.history.pauses.setdefault(self.id, []).append(Span(begin, time.monotonic()))
+
+    async def _end(self, how: signal.Signals, seconds: float) -> int:
+        process, watcher = self.process, self.watcher
+        assert process is not None
+        assert watcher is not None
+        watcher.cancel()
+        self.process = None
+        if process.returncode is not None:
+            return process.returncode
+        process.send_signal(how)
+        try:
+            async with asyncio.timeout(seconds):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return -signal.SIGALRM
+
+    async def _watch(self, process: asyncio.subprocess.Process, name: str) -> None:
+        code = await process.wait()
+        self.history.ended.append((name, f"ended by itself with {code}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service listens: `http` is a URL without a path, `grpc` host:port."""
+
+    name: str
+    http: str
+    grpc: str
+
+
+@dataclass
+class Cluster:
+    """All that runs. `members` by name; `provider` is the simulator's URL."""
+
+    folder: Path
+    history: History
+    server: postgres.Postgres
+    provider: str
+    members: dict[str, Member]
+    addresses: Sequence[Address]
+
+    async def begin(self, history: History, worker: Sequence[str] | None = None) -> None:
+        """From now on everything is noted in `history`. `worker`: the command of workers to take these' place."""
+        self.history = history
+        for member in self.members.values():
+            member.history = history
+        if worker is not None:
+            mine = [member for name, member in self.members.items() if name.startswith("worker-")]
+            for member in mine:
+                await member.kill()
+                member.command = (*worker, *member.command[-2:])
+                await member.start()
+            for member in mine:
+                await _until_up(member)
+        async with aiohttp.ClientSession() as session:
+            (await session.delete(f"{self.provider}/simulator/calls")).raise_for_status()
+
+    async def restart_database(self, how: signal.Signals, seconds: float) -> None:
+        """Stops the database, and starts it after so long."""
+        begin = time.monotonic()
+        await asyncio.to_thread(self.server.stop, how)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            # Shielded, because a thread that starts the database can't be called back.
+            await asyncio.shield(asyncio.to_thread(self.server.start))
+            self.history.outages.append(Span(begin, time.monotonic()))
+
+    async def journal(self) -> list[dict[str, Any]]:
+        """The provider's."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.provider}/simulator/calls", timeout=aiohttp.ClientTimeout(60)) as response,
+        ):
+            calls: list[dict[str, Any]] = (await response.json())["calls"]
+            return calls
+
+
+@asynccontextmanager
+async def running_cluster(folder: Path, worker: Sequence[str] = WORKER) -> AsyncIterator[Cluster]:
+    """A cluster whose services answer and whose workers work; `worker` is their command. All of it ends here."""
+    async with AsyncExitStack() as stack:
+        history = History()
+        provider = await _simulator(stack, folder)
+        server = await _own_server(stack)
+        settings = folder / "settings.yaml"
+        settings.write_text(yaml.safe_dump(_settings(await asyncio.to_thread(server.database))))
+        cluster = Cluster(folder, history, server, provider, {}, [])
+        ports = free_ports(2 * SERVICES)
+        addresses = []
+        for number in range(SERVICES):
+            name, grpc, http = f"service-{number + 1}", ports[2 * number], ports[2 * number + 1]
+            env = {"EUROUTER_GRPC__PORT": str(grpc), "EUROUTER_HTTP__PORT": str(http)}
+            command = ("-m", "service", "serve", "--config", str(settings))
+            cluster.members[name] = Member(name, command, env, folder, history, provider)
+            addresses.append(Address(name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}"))
+        for number in range(WORKERS):
+            name = f"worker-{number + 1}"
+            command_of_worker = (*worker, "--config", str(settings))
+            cluster.members[name] = Member(name, command_of_worker, {}, folder, history, provider)
+        cluster.addresses = addresses
+        for member in cluster.members.values():
+            stack.push_async_callback(_end, member)
+            await member.start()
+        for member in cluster.members.values():
+            await _until_up(member)
+        yield cluster
+
+
+async def _simulator(stack: AsyncExitStack, folder: Path) -> str:
+    log = folder / "simulator.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *_SIMULATOR), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
+        )
+    stack.push_async_callback(_kill, process)
+    await until(lambda: "http://" in log.read_text(), f"the simulator listens, see {log}", _START_SECONDS)
+    found = re.search(r"http://\S+", log.read_text())
+    assert found is not None
+    return found[0]
+
+
+async def _own_server(stack: AsyncExitStack) -> postgres.Postgres:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eurouter-chaos-postgres-"))
+    server = await asyncio.to_thread(postgres.private, Path(folder))
+    stack.callback(server.stop)
+    return server
+
+
+async def _until_up(member: Member) -> None:
+    def said() -> bool:
+        return "==>" in member.log.read_text() or member.process is None or member.process.returncode is not None
+
+    await until(said, f"{member.name} is up, see {member.log}", _START_SECONDS)
+    assert "==>" in member.log.read_text(), f"{member.name} did not start: {member.log.read_text()[-2000:]}"
+
+
+async def _end(member: Member) -> None:
+    if member.watcher is not None:
+        member.watcher.cancel()
+    if member.process is not None:
+        await _kill(member.process)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+def _settings(database: str) -> dict[str, Any]:
+    return {
+        "grpc": {"port": 0},
+        "http": {"port": 0},
+        "admin": {"port": 0},
+        "database": {"url": database, "pool_size": 6},
+        "drain": {"pause_seconds": 0, "finish_seconds": 2},
+        # Few at a time, so that every worker has some at every moment.
+        "jobs": {
+            "here": False,
+            "admin_port": 0,
+            "concurrency": 10,
+            "per_owner": 1000,
+            "lease_seconds": LEASE,
+        },
+        "upstream": {"connect_seconds": 5, "first_byte_seconds": 30, "idle_seconds": 30},
+    }
+
+
+def _catalogue(provider: str, process: str) -> dict[str, Any]:
+    price = {"prompt": 1, "completion": 1}
+    names = {f"chaos/{name}": f"sim-echo-pace-{pace}ms" for name, pace in CALM.items()}
+    for name, (calls, seconds) in BUSY.items():
+        names[f"chaos/{name}"] = f"sim-echo-pace-30ms-busy-{calls}-{seconds}s"
+    return {
+        "providers": [
+            {
+                "slug": "simulator",
+                "dialect": "openai_chat",
+                "base_url": f"{provider}/v1",
+                "ours": True,
+                "quirks": {"headers": {PROCESS_HEADER: process}},
+            }
+        ],
+        "models": [
+            {"id": name, "endpoints": [{"provider": "simulator", "model": model, "price": price}]}
+            for name, model in names.items()
+        ],
+    }

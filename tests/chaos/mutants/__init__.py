@@ -1,0 +1,29 @@
+"""Worker processes that lack one part each, by name: how they are started, and what must be found of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`command` starts it in the place of `python -m workers`; one of `rules` must be broken in every run.
+
+    `seconds`: for how long a plan must go on to show it.
+    """
+
+    command: Sequence[str]
+    seconds: float
+    rules: frozenset[str]
+
+
+MUTANTS: Final[Mapping[str, Mutant]] = {
+    "no_self_fence": Mutant(
+        ("-m", "tests.chaos.mutants.no_self_fence"), 4.0, frozenset({"no_call_starts_after_one_of_a_higher_epoch"})
+    ),
+    "no_epoch_check": Mutant(
+        ("-m", "tests.chaos.mutants.no_epoch_check"),
+        2.5,
+        frozenset({"nothing_follows_the_end", "what_was_told_holds"}),
+    ),
+}
