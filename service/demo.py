@@ -187,6 +187,8 @@ def _local_rows(url: str) -> dict[str, Any]:
             "dialect": "anthropic",
             "base_url": f"{url}/v1",
             "ours": True,
+            # Its other door keeps to a schema; this one takes it and answers as it likes.
+            "refuses": ["response_format.json_schema", "tool_choice"],
         },
     ]
     # llama.cpp is started with a context of 4096 and cuts answers at this many tokens: see adapters/local_model.
