@@ -1,19 +1,18 @@
 """Runs a plan's attempts one after another: the only retry loop. Nothing here knows streams or events.
 
-What failed stays on record; when no attempt is left, it becomes the error that is most useful to the caller. An
-attempt holds a place at its endpoint, where that counts them, until the next one or `release`.
+Failed attempts stay on record; when none is left to make, they become the error that is most useful to the caller.
+At an endpoint that declares a concurrency, an attempt holds a place until the next attempt begins or `release`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from service.adapt import Adapted, Adapter
 from service.attempt_errors import Busy, Failed, all_busy, error_of, most_useful, out_of_time
-from service.capacity import BACKGROUND_SHARE, Capacity, Slot
+from service.capacity import Capacity, Slot
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
@@ -22,24 +21,13 @@ from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, Failure, Failure
 from service.domain.generation import Generation
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
+from service.patience import Patience, RouterSettings
 
 T = TypeVar("T")
 
 _WAIT_HELPS: Final = frozenset({FailureKind.RATE_LIMITED, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
 # Timers of event loops may fire some milliseconds early.
 _DEADLINE_SLACK: Final = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class RouterSettings:
-    """Limits of one call: attempts in all, and the longest wait in seconds, for a Retry-After or a free place.
-
-    `background_share`: of the places at an endpoint, those that background calls may take together.
-    """
-
-    max_attempts: int = 4
-    max_retry_wait: float = 10.0
-    background_share: float = BACKGROUND_SHARE
 
 
 class Attempts:
@@ -77,9 +65,9 @@ class Attempts:
         self._failed: list[Failed] = []
         self._busy: tuple[Busy, ...] = ()
         self._slot: Slot | None = None
-        self._patience: float | None = None
-        self._waiting: tuple[float, Attempt] | None = None
-        self._waited = False
+        self._patience: Patience | None = None
+        self._retry: tuple[float, Attempt] | None = None
+        self._retried = False
         self.current = plan.attempts[0]
         self.decision = self._decide(self.current)
         self.adapted = Adapted(generation)
@@ -115,7 +103,7 @@ class Attempts:
                 if refusal.reason is not Reason.INVALID_REQUEST:
                     self.ended(FailureKind.UNKNOWN)
                     raise
-                # This wire format can't take a value; another endpoint's may, and nothing was sent yet.
+                # This endpoint's wire format can't take a value; another endpoint's may, and nothing was sent yet.
                 self.ended(FailureKind.INVALID_REQUEST)
                 failure = Failure(FailureKind.INVALID_REQUEST, refusal.message)
                 self._failed.append(Failed(endpoint, failure, refusal))
@@ -178,12 +166,12 @@ class Attempts:
             self._health.failed(endpoint.id, failure.kind, failure.retry_after, now)
         if failure.retry_after is not None and failure.kind in _WAIT_HELPS:
             ready = now + failure.retry_after
-            if self._waiting is None or ready < self._waiting[0]:
-                self._waiting = (ready, self.current)
+            if self._retry is None or ready < self._retry[0]:
+                self._retry = (ready, self.current)
         return None
 
     async def _next(self) -> Adapted:
-        """Makes the next attempt current: the plan's, else one of the two that come after it.
+        """Makes the next attempt current: one of the plan, else of those passed over, else a second one.
 
         Raises:
             ServiceError: nothing is left to try.
@@ -198,7 +186,7 @@ class Attempts:
         else:
             attempt, adapted = self._cut_harder()
         if self._slot is None and attempt.endpoint.concurrency is not None:
-            # One that is asked again: others may have its place by now.
+            # A second attempt at an endpoint: the place of the first was given back, perhaps to another call.
             await self._return_to(attempt)
         if self._failed or self._busy or adapted.dropped:
             self.decision = self._decide(attempt, adapted.dropped)
@@ -206,7 +194,7 @@ class Attempts:
         return adapted
 
     def _planned(self) -> Attempt | None:
-        """The plan's next attempt, at an endpoint that has room for it."""
+        """The plan's next attempt whose endpoint has a place free, which the call then holds."""
         while self._position < len(self._queue) and self._may_try():
             attempt = self._queue[self._position]
             self._position += 1
@@ -220,7 +208,7 @@ class Attempts:
         self._slot = self._capacity.enter(attempt.endpoint, background=background)
         if self._slot is None:
             self._pass_over(attempt)
-            # As those that are too short: what the cap on attempts left out takes its place.
+            # An endpoint that the cap on attempts left out of the plan takes the place of the full one.
             self._queue = self._plan.attempts + self._plan.beyond_cap
         return self._slot is not None
 
@@ -230,14 +218,15 @@ class Attempts:
         self._telemetry.passed_over(attempt.endpoint)
 
     async def _first_with_room(self) -> Attempt | None:
-        """Of those passed over, the first that has room within the call's patience."""
+        """Of the attempts passed over, the first whose endpoint has a place free; None: there was none in time."""
         waited_for = self._still_busy()
         if not waited_for:
             return None
-        until = self._give_up_at()
-        if self._waiting is not None and not self._waited:
-            # That one is asked in between.
-            until = min(until, self._waiting[0])
+        until = self._waits().place_until(self._clock())
+        second = self._second_attempt()
+        if second is not None:
+            # Once its Retry-After is over, that endpoint is asked, even if all full ones still are.
+            until = min(until, second[0])
         slot = await self._place([each.attempt.endpoint for each in waited_for], until)
         if slot is None:
             return None
@@ -246,12 +235,12 @@ class Attempts:
         return taken.attempt
 
     async def _return_to(self, attempt: Attempt) -> None:
-        """Waits for a place at this one endpoint.
+        """Waits for a place at this attempt's endpoint alone.
 
         Raises:
             ServiceError: there was none in time.
         """
-        if await self._place([attempt.endpoint], self._give_up_at()) is None:
+        if await self._place([attempt.endpoint], self._waits().place_until(self._clock())) is None:
             self._pass_over(attempt)
             raise all_busy(self._failed, self._busy, self.decision)
 
@@ -261,50 +250,58 @@ class Attempts:
         return self._slot
 
     def _still_busy(self) -> tuple[Busy, ...]:
-        """Those passed over that may yet be tried."""
+        """Of the attempts passed over, those that may yet be made."""
         if not self._busy or not self._may_try():
             return ()
         return tuple(each for each in self._busy if self._long_enough(each.attempt.endpoint))
 
-    def _give_up_at(self) -> float:
-        """Until when the call waits, for whatever: set when it begins to."""
+    def _waits(self) -> Patience:
         if self._patience is None:
-            self._patience = min(self._clock() + self._settings.max_retry_wait, self._context.deadline)
+            self._patience = Patience(self._context, self._settings, self._clock())
         return self._patience
 
     def _may_try(self) -> bool:
         return len(self._failed) < self._settings.max_attempts
 
     def _needs_longer(self, adapted: Adapted) -> None:
-        """The running attempt's endpoint found the request too long: from here on only longer contexts count.
+        """The running attempt's endpoint found the request too long: only endpoints with longer contexts are left.
 
-        The endpoints that the cap on attempts left out take the place of those that are passed over.
+        Endpoints that the cap on attempts left out of the plan take the place of those with shorter ones.
         """
         self._too_long.append((self.current, adapted))
         self._queue = self._plan.attempts + self._plan.beyond_cap
 
     def _long_enough(self, endpoint: Endpoint) -> bool:
-        """Whether the request may fit: a context that is not stated can't be told to be longer than another."""
+        """Whether the request may fit the endpoint's context: one that is not stated counts as the shortest."""
         if not self._too_long:
             return True
         return (endpoint.context_length or 0) > max(_context(attempt) for attempt, _ in self._too_long)
 
+    def _second_attempt(self) -> tuple[float, Attempt] | None:
+        """When the soonest Retry-After is over, and the attempt to make again then; None when the call may not.
+
+        It may once, if it waits for so long and the request may fit that endpoint.
+        """
+        if self._retry is None or self._retried or not self._may_try():
+            return None
+        ready, attempt = self._retry
+        in_time = ready <= self._waits().until and ready < self._context.deadline
+        return self._retry if in_time and self._long_enough(attempt.endpoint) else None
+
     async def _after_waiting(self) -> Attempt | None:
-        """After the last endpoint: waits for the one that named the soonest Retry-After, once per call."""
-        if self._waiting is None or self._waited or not self._may_try():
+        """The second attempt, when its endpoint's Retry-After is over; None when there is none to make."""
+        second = self._second_attempt()
+        if second is None:
             return None
-        ready, attempt = self._waiting
-        fits = ready <= self._give_up_at() and ready < self._context.deadline
-        if not fits or not self._long_enough(attempt.endpoint):
-            return None
-        self._waited = True
+        ready, attempt = second
+        self._retried = True
         wait = ready - self._clock()
         if wait > 0:
             await self._sleep(wait)
         return attempt
 
     def _cut_harder(self) -> tuple[Attempt, Adapted]:
-        """Last of all: once more the longest context that was too short, with half of what it was sent.
+        """Last of all: again the longest of the contexts that were too short, with half of what it was sent.
 
         Raises:
             ServiceError: no context was too short, nothing more may be left out, or it was done before.

@@ -55,11 +55,15 @@ class Capacity:
         """
         endpoints = (endpoint for model in catalog.models.values() for endpoint in model.endpoints)
         self._declared = {e.id: e.concurrency for e in endpoints if e.concurrency is not None}
-        for endpoint_id, room in tuple(self._rooms.items()):
-            room.limit = self._declared.get(endpoint_id)
+        for room in self._rooms.values():
+            room.limit = self._declared.get(room.endpoint_id)
+        self.reconsider()
+        self._rooms = {endpoint_id: room for endpoint_id, room in self._rooms.items() if room.calls}
+
+    def reconsider(self) -> None:
+        """Gives places to those who wait and may have one by now, in their order. For after `share` has grown."""
+        for room in self._rooms.values():
             self._admit(room)
-            if not room.calls:
-                del self._rooms[endpoint_id]
 
     def enter(self, endpoint: Endpoint, *, background: bool = False) -> Slot | None:
         """A place at `endpoint` at once, or None when it is full."""

@@ -171,6 +171,7 @@ class Engine:
 
     def _settings_changed(self, settings: Settings) -> None:
         self.live.use(settings)
+        self.router.capacity.reconsider()
         self.catalog.use_rules(settings.rule_rows)
         self.window.max_window = settings.coalesce.max_window_ms / 1000
         logs.set_level(settings.log.level)

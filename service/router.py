@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.adapt import Adapted, MappedSource
-from service.attempts import Attempts, RouterSettings
+from service.attempts import Attempts
 from service.capacity import Capacity
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
@@ -32,6 +32,7 @@ from service.domain.plan import no_endpoint_error, plan
 from service.domain.ports import EventSource, Health, Telemetry, Upstream
 from service.domain.routing import Decision, Needs, Plan
 from service.domain.selection import Selection
+from service.patience import RouterSettings
 
 __all__ = ["Answer", "Router", "RouterSettings", "Run"]
 
@@ -53,7 +54,8 @@ class Answer:
 class Router:
     """Plans calls and runs them. One per process; safe for any number of calls at a time on one loop.
 
-    `capacity` counts the calls at endpoints that declare how many they bear: tell it of new catalogues.
+    `capacity` counts the calls at endpoints that declare how many they bear: tell it of new catalogues, and
+    of settings with another `background_share`.
     """
 
     def __init__(

@@ -91,8 +91,8 @@ At a provider it is the number of each of its endpoints, not of all together; an
 A call that finds an endpoint full goes on to the next of its plan, which is no failure of anybody's. When only
 full ones are left, it waits in line for the first place, for at most `routing.max_retry_wait_seconds`, and then
 fails with NO_ENDPOINT_AVAILABLE and a Retry-After; each endpoint's line in the error says how full it was.
-Background responses together take at most the share `jobs.endpoint_share` of the places, and are put off when
-they have waited in vain.
+Background responses together take at most the share `jobs.endpoint_share` of the places, wait for half a second at
+most, and are put off when they have waited in vain.
 
 **Each process counts its own calls.** With several that call the same server (replicas, `processes: N`, workers
 beside the service) divide: a server with eight slots and two replicas of two processes each has `concurrency: 2`.

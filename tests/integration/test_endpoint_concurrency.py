@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from eurouter.v1 import routing_pb2
+from eurouter.v1 import jobs_pb2, routing_pb2
 from grpc import StatusCode, aio
 
 from adapters.providers.simulator import Call, Script
@@ -198,6 +198,47 @@ async def test_background_responses_that_wait_in_vain_are_put_off_and_made_later
                 while (await door.call("GET", f"/v1/responses/{each}")).json["status"] != "completed":
                     await asyncio.sleep(0.1)
         assert (len(up.alpha.calls), most_at_a_time(up.alpha.calls)) == (3, 1)
+        jobs = (await up.jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+        assert sorted(job.id for job in jobs) == sorted(made)
+        assert [job.failed_attempts for job in jobs] == [0, 0, 0]
+        # Each beyond the first run of a job is one that was put off.
+        assert sum(job.attempts for job in jobs) > 3
+
+
+async def test_jobs_for_a_full_endpoint_keep_no_other_job_waiting(tmp_path: Path) -> None:
+    async with door_at(tmp_path, 1, {"jobs": {"concurrency": 1}}) as door:
+        up = door.up
+        up.alpha.enqueue(Script(text="slow", first_byte_delay=4.5), Script(text="later"))
+        slow = asyncio.create_task(door.post(body()))
+        await until(lambda: open_now(up) == 1, "the endpoint is full")
+        made = [
+            (await door.call("POST", "/v1/responses", json=asked(model, background=True))).json["id"]
+            for model in ("sim/alpha", "sim/beta")
+        ]
+        for each in reversed(made):
+            async with asyncio.timeout(15.0):
+                while (await door.call("GET", f"/v1/responses/{each}")).json["status"] != "completed":
+                    await asyncio.sleep(0.05)
+            if each == made[1]:
+                assert not slow.done()
+        assert (await slow).status == 200
+        assert (len(up.alpha.calls), most_at_a_time(up.alpha.calls)) == (2, 1)
+
+
+async def test_a_larger_share_in_the_settings_lets_in_who_waits(tmp_path: Path) -> None:
+    async with door_at(tmp_path, 5, {"jobs": {"endpoint_share": 0.2}}) as door:
+        capacity = door.up.service.router.capacity
+        row = door.up.service.catalog.current().models["sim/alpha"].endpoints[0]
+        held = capacity.enter(row, background=True)
+        waiting = asyncio.create_task(capacity.wait([row], 30.0, background=True))
+        await asyncio.sleep(0)
+        assert capacity.enter(row, background=True) is None
+        door.up.upstreams.write_settings({"jobs": {"endpoint_share": 0.4}})
+        async with asyncio.timeout(10.0):
+            slot = await waiting
+        for each in (held, slot):
+            assert each is not None
+            capacity.leave(each)
 
 
 @pytest.mark.parametrize("more", [3, None], ids=["a higher number", "no number"])

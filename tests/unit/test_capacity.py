@@ -22,7 +22,8 @@ class World:
 
     def __init__(self, share: float = 0.8) -> None:
         self.telemetry = RecordingTelemetry()
-        self.capacity = Capacity(self.telemetry, lambda: share)
+        self.share = share
+        self.capacity = Capacity(self.telemetry, lambda: self.share)
         self.served: list[str] = []
 
     def fill(self, row: Endpoint, *, background: bool = False) -> list[Slot]:
@@ -236,3 +237,31 @@ async def test_a_background_share_is_of_the_number_that_counts_now() -> None:
     assert len(w.fill(row, background=True)) == 1
     w.capacity.declare(catalog(model("vendor/model", bears(8))))
     assert len(w.fill(row, background=True)) == 3
+
+
+async def test_a_larger_share_goes_to_those_who_wait_in_their_order_and_to_no_newcomer() -> None:
+    w, row = World(0.2), bears(5)
+    w.fill(row, background=True)
+    for name in ("first", "second", "third"):
+        await w.line_up(name, row, background=True)
+    w.share = 0.6
+    w.capacity.reconsider()
+    assert w.capacity.enter(row, background=True) is None
+    await turns()
+    assert w.served == ["first", "second"]
+    assert w.capacity.busy(row, background=True) == "busy: 3 of 3 background calls under way"
+
+
+async def test_a_smaller_share_ends_no_call_and_lets_nobody_in_until_enough_have_ended() -> None:
+    w, row = World(0.6), bears(5)
+    slots = w.fill(row, background=True)
+    w.share = 0.2
+    w.capacity.reconsider()
+    await w.line_up("late", row, background=True)
+    for slot in slots[:2]:
+        w.capacity.leave(slot)
+        await turns()
+        assert not w.served
+    w.capacity.leave(slots[2])
+    await turns()
+    assert w.served == ["late"]

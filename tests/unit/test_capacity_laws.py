@@ -15,9 +15,9 @@ from service.domain.catalog import Endpoint
 from tests.support.catalogs import catalog, endpoint, model
 from tests.support.upstreams import RecordingTelemetry
 
-SHARE = 0.6
+SHARES = (0.1, 0.6, 1.0)
 NAMES = ("a", "b")
-NUMBERS = st.none() | st.integers(1, 4)
+NUMBERS = st.none() | st.integers(1, 5)
 SOME = st.sets(st.sampled_from(NAMES), min_size=1).map(sorted)
 
 
@@ -32,7 +32,7 @@ class Waiting:
 
 
 class Places(RuleBasedStateMachine):
-    """Calls come, wait, give up and end; catalogues change the numbers.
+    """Calls come, wait, give up and end; catalogues change the numbers, settings the background's share.
 
     After each step the event loop runs until nothing moves. The model knows who holds what by what callers were
     told alone.
@@ -42,14 +42,15 @@ class Places(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.telemetry = RecordingTelemetry()
-        self.capacity = Capacity(self.telemetry, lambda: SHARE)
+        self.share = 0.3
+        self.capacity = Capacity(self.telemetry, lambda: self.share)
         self.limits: dict[str, int | None] = {}
         self.held: list[Slot] = []
         self.line: list[Waiting] = []
         self.before: list[Waiting] = []
         self.count = 0
 
-    @initialize(numbers=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    @initialize(numbers=st.tuples(st.integers(1, 5), st.integers(1, 5)))
     def begin(self, numbers: tuple[int, int]) -> None:
         self.change(numbers)
 
@@ -58,6 +59,14 @@ class Places(RuleBasedStateMachine):
         self.limits = dict(zip(NAMES, numbers, strict=True))
         rows = [replace(endpoint(name), concurrency=number) for name, number in self.limits.items()]
         self.do(lambda: self.capacity.declare(catalog(model("vendor/model", *rows))))
+
+    @rule(share=st.sampled_from(SHARES), jobs=st.lists(SOME, min_size=2, max_size=5))
+    def change_share(self, share: float, jobs: list[list[str]]) -> None:
+        """Another share, after background calls came: without them it would seldom concern anybody."""
+        for names in jobs:
+            self.wait(names, background=True)
+        self.share = share
+        self.do(self.capacity.reconsider)
 
     @rule(name=st.sampled_from(NAMES), background=st.booleans())
     def come(self, name: str, background: bool) -> None:
@@ -135,7 +144,7 @@ class Places(RuleBasedStateMachine):
             return True
         if len(self.at(name)) >= limit:
             return False
-        return not background or len(self.at(name, background=True)) < most_background(limit, SHARE)
+        return not background or len(self.at(name, background=True)) < most_background(limit, self.share)
 
     def do(self, step: Any) -> None:
         """Takes a step, lets everything settle, and sees who was served."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -208,6 +209,17 @@ async def test_who_waits_in_vain_is_told_when_to_come_again_and_how_full_it_was(
     assert w.telemetry.attempts == []
 
 
+async def test_one_whose_turn_came_is_told_by_its_failure_and_no_longer_as_full() -> None:
+    w = World({A: fails(FailureKind.INVALID_REQUEST, "too hot"), B: says("b")})
+    async with w.full(B):
+        async with w.full(A):
+            asking = asyncio.create_task(w.error())
+            await turns()
+        error = await asking
+    assert error.endpoints == ((A.id, "invalid_request: too hot"), (B.id, "busy: 1 of 1 calls under way"))
+    assert w.upstream.asked() == [A.id]
+
+
 async def test_failures_before_the_wait_are_told_with_it() -> None:
     w = World({A: says("a"), FREE: fails(FailureKind.SERVER_ERROR, "on fire")}, SOON)
     async with w.full(A):
@@ -249,6 +261,27 @@ async def test_one_that_named_its_wait_is_asked_again_while_the_others_are_full(
     async with w.full(A), asyncio.timeout(2.0):
         assert (await w.ask())[0] == "from c"
     assert w.upstream.asked() == [FREE.id, FREE.id]
+
+
+async def test_one_that_named_its_wait_and_has_too_short_a_context_cuts_no_wait_for_a_place() -> None:
+    short, middle, long = (
+        replace(row, context_length=length)
+        for row, length in ((endpoint("s", price="1"), 100), (endpoint("m", price="2"), 500), (A, 1000))
+    )
+    w = World(
+        {
+            short: fails(FailureKind.RATE_LIMITED, retry_after=0),
+            middle: fails(FailureKind.CONTEXT_LENGTH, "too long"),
+            long: says("from a"),
+        },
+        preferences=Preferences(order=("s", "m", "a")),
+    )
+    async with w.full(long):
+        asking = asyncio.create_task(w.ask())
+        await turns()
+        assert not asking.done()
+    assert (await asking)[0] == "from a"
+    assert w.upstream.asked() == [short.id, middle.id, long.id]
 
 
 @pytest.mark.parametrize("free", [True, False], ids=["in time", "too late"])
@@ -316,6 +349,47 @@ async def test_a_background_call_goes_on_to_the_next_when_its_share_is_used() ->
     async with w.full(bears(2), background=True):
         assert (await w.ask(call=JOB))[0] == "from c"
         assert (await w.ask())[0] == "from a"
+
+
+async def test_a_background_call_gives_up_its_turn_after_half_a_second_and_a_person_stays_in_line() -> None:
+    w = World({A: says("from a")})
+    async with w.full(A):
+        person = asyncio.create_task(w.ask())
+        await turns()
+        began = time.monotonic()
+        async with asyncio.timeout(3.0):
+            error = await w.error(call=JOB)
+        assert time.monotonic() - began >= 0.45
+        assert (error.reason, error.retry_after) == (Reason.NO_ENDPOINT_AVAILABLE, 1.0)
+        assert error.endpoints == ((A.id, "busy: 1 of 1 calls under way"),)
+        await turns()
+        assert not person.done()
+    assert (await person)[0] == "from a"
+
+
+async def test_a_background_call_waits_no_longer_than_a_person_would() -> None:
+    w = World({A: says("a")}, RouterSettings(max_retry_wait=0))
+    async with w.full(A), asyncio.timeout(0.3):
+        assert (await w.error(call=JOB)).reason is Reason.NO_ENDPOINT_AVAILABLE
+
+
+async def test_the_half_second_of_a_background_call_is_for_all_its_waits_together() -> None:
+    w = World({A: Script((Pause(0.6), Failure(FailureKind.SERVER_ERROR, "on fire"))), B: says("b")})
+    async with w.full(B):
+        async with w.full(A):
+            asking = asyncio.create_task(w.error(call=JOB))
+            await turns()
+        async with asyncio.timeout(0.3):
+            error = await asking
+    assert error.reason is Reason.NO_ENDPOINT_AVAILABLE
+    assert dict(error.endpoints) == {A.id: "server_error: on fire", B.id: "busy: 1 of 1 calls under way"}
+
+
+async def test_a_background_call_waits_for_a_retry_after_as_a_person_does() -> None:
+    again = [fails(FailureKind.RATE_LIMITED, retry_after=3), says("from c")]
+    w = World({FREE: again})
+    assert (await w.ask(call=JOB))[0] == "from c"
+    assert w.clock.slept == [3]
 
 
 # --- nothing is kept ---
