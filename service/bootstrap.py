@@ -73,6 +73,7 @@ class Service(Engine):
             self.router,
             stored,
             self.database.jobs,
+            self.database.keys,
             Followers(self.database.jobs, self.database.signals),
             restart_on_loss=self.live.restart_on_loss,
         )

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from adapters.database.idempotency_rows import outcome_of_reserve
+from adapters.database.idempotency_rows import outcome_of_find, outcome_of_reserve
 from adapters.database.job_rows import key_seconds
 from adapters.database.postgres import PostgresDatabase
 from service.domain.idempotency import Conflict, Idempotency, KeyLostError, Repeated, Reserved, Running
@@ -22,11 +22,20 @@ ON CONFLICT (owner, key) DO UPDATE
   WHERE idempotency.expires_at <= now()
 """
 
+_GONE: Final = """
+reserved_at IS NULL
+  AND NOT EXISTS (SELECT FROM responses AS r WHERE r.id = idempotency.response_id AND r.expires_at > now())
+"""
+
 _FOUND: Final = """
-SELECT digest, response_id, extract(epoch FROM now() - reserved_at)::float8,
+SELECT {gone}, response_id, digest, response_id, extract(epoch FROM now() - reserved_at)::float8,
   extract(epoch FROM expires_at - now())::float8
 FROM idempotency WHERE owner = $1 AND key = $2 AND expires_at > now()
-"""
+""".replace("{gone}", _GONE)
+
+_FREE: Final = """
+DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND response_id = $3 AND {gone}
+""".replace("{gone}", _GONE)
 
 _RELEASE: Final = """
 DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND response_id = $3 AND reserved_at IS NOT NULL
@@ -59,16 +68,30 @@ class PostgresIdempotency:
     async def reserve(
         self, owner: str, idempotency: Idempotency, response_id: str, seconds: float
     ) -> Reserved | Repeated | Conflict | Running:
-        """One statement, and a second one for a key that is there."""
+        """One statement, a second one for a key that is there, and another two when its response is gone."""
         key = idempotency.key
         for _ in range(_TRIES):
             if await self._database.execute(_RESERVE, owner, key, idempotency.digest, response_id, seconds):
                 return Reserved()
             rows = await self._database.fetch(_FOUND, owner, key)
             if rows:
-                return outcome_of_reserve(idempotency, response_id, *rows[0])
+                gone, had_by, *known = rows[0]
+                if not gone:
+                    return outcome_of_reserve(idempotency, response_id, *known)
+                await self._database.execute(_FREE, owner, key, had_by)
             # It was given back just then, or its time was over: it may be taken now.
         raise StoreError(f"{self._database.name}: the idempotency key changes all the time; try again")
+
+    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+        """One statement."""
+        rows = await self._database.fetch(_FOUND, owner, idempotency.key)
+        if not rows or rows[0][0]:
+            return None
+        return outcome_of_find(idempotency, *rows[0][2:])
+
+    async def free(self, owner: str, key: str, response_id: str) -> None:
+        """One statement."""
+        await self._database.execute(_FREE, owner, key, response_id)
 
     async def release(self, owner: str, key: str, response_id: str) -> None:
         """One statement."""

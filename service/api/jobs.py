@@ -29,7 +29,7 @@ _MAX_PAGE: Final = 1000
 _BATCH: Final = 1000
 _MAX_OWNER: Final = 255
 _LAST_SECOND: Final = 253402300799.0
-"""Of the year 9999: no time of a token is later."""
+"""Of the year 9999: no later time can be told, and none of a token is later."""
 
 _STORE_FAILED: Final = "store_failed"
 _STATES: Final[dict[int, JobState]] = {pb.JobState.Value(f"JOB_STATE_{state.name}"): state for state in JobState}
@@ -179,7 +179,8 @@ def _job(job: ListedJob) -> pb.Job:
         create_time=_time(job.created_at),
         not_before_time=_time(job.not_before),
         expire_time=None if job.start_before is None else _time(job.start_before),
-        # The epoch rises with every claim, and once more with a cancel.
+        # The epoch rises with every claim, and once more with a cancel, which is no attempt. A job that may only
+        # end now and is handed back rises as well: that counts as one.
         attempts=job.epoch - (job.state is JobState.CANCELLED),
         failed_attempts=job.failed_attempts,
         losses=job.losses,
@@ -205,8 +206,9 @@ def _nanos(seconds: float) -> int:
 
 
 def _time(seconds: float) -> Timestamp:
+    """The nearest that can be told: some jobs were accepted for times after the calendar's end."""
     shown = Timestamp()
-    shown.FromMicroseconds(round(seconds * 1e6))
+    shown.FromMicroseconds(round(min(max(0.0, seconds), _LAST_SECOND) * 1e6))
     return shown
 
 

@@ -50,15 +50,26 @@ class KeyLostError(Exception):
 
 
 class IdempotencyKeys(Protocol):
-    """Keys of responses in the foreground. Every method is one transaction and may raise StoreError."""
+    """Keys of responses. Every method may raise StoreError.
+
+    A key that has its response is free when the response is gone: swept, or at the end of its time.
+    """
 
     async def reserve(
         self, owner: str, idempotency: Idempotency, response_id: str, seconds: float
     ) -> Reserved | Repeated | Conflict | Running:
-        """Takes the key for a response that is about to be made, for so many seconds.
+        """Takes the key for a response in the foreground that is about to be made, for so many seconds.
 
         May be repeated after a StoreError: whoever has the reservation already has it.
         """
+        ...
+
+    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+        """What came before under the key; None: it is free. One read."""
+        ...
+
+    async def free(self, owner: str, key: str, response_id: str) -> None:
+        """Ends the key of a response that is gone; of one that is there or being made, nothing changes."""
         ...
 
     async def release(self, owner: str, key: str, response_id: str) -> None:

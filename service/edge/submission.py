@@ -27,6 +27,11 @@ _PRIORITIES: Final = {"high": Priority.HIGH, "normal": Priority.NORMAL, "bulk": 
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY}}}")
 _GROUP: Final = re.compile(rf"[A-Za-z0-9._:/@-]{{1,{MAX_GROUP}}}")
 
+# What can be told as a time again, in UTC.
+_FIRST: Final = "1970-01-01T00:00:00Z"
+_LAST: Final = "9999-12-31T23:59:59Z"
+_LAST_SECOND: Final = datetime.fromisoformat(_LAST).timestamp()
+
 
 def lines_of(headers: MultiMapping[str]) -> dict[str, str]:
     """What `submission_of` reads; a header that came twice as HTTP joins it, which makes no value of these."""
@@ -35,6 +40,8 @@ def lines_of(headers: MultiMapping[str]) -> dict[str, str]:
 
 def submission_of(headers: Mapping[str, str], clock: Callable[[], float]) -> Submission:
     """What the headers ask for; `clock` gives Unix seconds.
+
+    Whether it is too late is not judged here: a repeat under an idempotency key may well be.
 
     Raises:
         ServiceError: INVALID_REQUEST naming the header.
@@ -47,8 +54,8 @@ def submission_of(headers: Mapping[str, str], clock: Callable[[], float]) -> Sub
         raise invalid(GROUP, f"must be 1 to {MAX_GROUP} letters, digits or any of . _ : / @ -")
     now = clock()
     run_at, expires_at = (_time(headers, name) for name in (RUN_AT, EXPIRES_AT))
-    if expires_at is not None and expires_at <= max(now, run_at or now):
-        raise invalid(EXPIRES_AT, f"must be later than now and than {RUN_AT}")
+    if expires_at is not None and run_at is not None and expires_at <= run_at:
+        raise invalid(EXPIRES_AT, f"must be later than {RUN_AT}")
     return Submission(
         idempotency_key=key,
         priority=_priority(headers),
@@ -78,4 +85,7 @@ def _time(headers: Mapping[str, str], name: str) -> float | None:
     if moment is None or moment.tzinfo is None:
         raise invalid(name, "must be a time as RFC 3339 writes it, such as 2026-11-22T08:00:00Z")
     # Not by way of UTC: at the calendar's ends that has no date.
-    return moment.timestamp()
+    seconds = moment.timestamp()
+    if not 0.0 <= seconds <= _LAST_SECOND:
+        raise invalid(name, f"must be between {_FIRST} and {_LAST}")
+    return seconds

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from eurouter.v1 import responses_pb2 as pb
 from grpc import aio
 
 from adapters.providers.simulator import CONTEXT_LENGTH, Cut, Script
+from tests.support.background import ended
 from tests.support.http_door import Answer
 from tests.support.responses_door import RESPONSES, Followed, ResponsesDoor, asked, responses_door
 from tests.support.running import ask_response, running_child, until
@@ -252,6 +254,115 @@ async def test_a_deleted_response_takes_its_key_along(door: ResponsesDoor) -> No
     assert second.status == 200
     assert second.json["id"] != first.json["id"]
     assert len(door.up.alpha.calls) == 2
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_key_whose_response_is_gone_makes_a_new_one(door: ResponsesDoor, background: bool) -> None:
+    def expire() -> None:
+        with closing(sqlite3.connect(door.up.upstreams.folder / "responses.db")) as raw, raw:
+            raw.execute("UPDATE responses SET expires_at = 1")
+
+    made = [(await create(door, background=background)).json["id"]]
+    for text in ("hello", "another"):
+        expire()
+        answer = await create(door, text=text, background=background)
+        assert answer.status == 200, answer.raw
+        assert REPLAY not in answer.headers
+        made.append(answer.json["id"])
+        again = await create(door, text=text, background=background)
+        assert (again.json["id"], again.headers[REPLAY]) == (made[-1], "true")
+    assert len(set(made)) == 3
+    assert (await create(door, background=background)).status == 422
+
+
+async def replayed(door: ResponsesDoor, made: str, **fields: Any) -> None:
+    """The same request gives the response `made`, at both doors, whole and streamed."""
+    again = await create(door, **fields)
+    assert again.status == 200, again.raw
+    assert (again.json["id"], again.headers[REPLAY]) == (made, "true")
+    streamed = await stream(door, **fields)
+    assert (streamed.response["id"], streamed.headers[REPLAY]) == (made, "true")
+    assert (await door.up.responses.CreateResponse(ask_response(**fields), metadata=METADATA)).id == made
+    metadata, events = await grpc_stream(door, **fields)
+    assert (events[-1].completed.response.id, metadata[REPLAY]) == (made, "true")
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_repeat_is_answered_when_what_it_continues_is_gone(door: ResponsesDoor, background: bool) -> None:
+    first = (await create(door, {})).json["id"]
+    fields: dict[str, Any] = {"previous_response_id": first, "background": background}
+    made = (await create(door, **fields)).json["id"]
+    await ended(door, made)
+    assert (await door.call("DELETE", f"/{first}")).status == 200
+    await replayed(door, made, **fields)
+    assert (await create(door, text="another", **fields)).status == 422
+    for headers in ({}, {"idempotency-key": "new"}):
+        refused = await create(door, headers, **fields)
+        assert (refused.error["param"], refused.error["reason"]) == (
+            "previous_response_id",
+            "PREVIOUS_RESPONSE_NOT_FOUND",
+        )
+    assert len(door.up.alpha.calls) == 2
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize(
+    ("floor", "reason"),
+    [
+        (None, "MODEL_NOT_FOUND"),
+        ({"data_residency": ["eu"]}, "NO_ENDPOINT_ALLOWED"),
+        ({"max_retention_days": 0}, "INVALID_REQUEST"),
+    ],
+)
+async def test_a_repeat_is_answered_when_the_request_could_not_be_made_any_more(
+    door: ResponsesDoor, floor: Mapping[str, object] | None, reason: str, background: bool
+) -> None:
+    fields: dict[str, Any] = {"background": background}
+    made = (await create(door, **fields)).json["id"]
+    await ended(door, made)
+    service, upstreams = door.up.service, door.up.upstreams
+    before = service.watcher.current, service.catalog.current()
+    if floor is None:
+        upstreams.write_catalog({"providers": [], "models": []})
+        await until(lambda: service.catalog.current() is not before[1], "the edit is taken")
+    else:
+        upstreams.write_settings({"floor": floor})
+        await until(lambda: service.watcher.current is not before[0], "the edit is taken")
+    await replayed(door, made, **fields)
+    assert (await create(door, text="another", **fields)).status == 422
+    refused = await create(door, {"idempotency-key": "new"}, **fields)
+    assert refused.error["reason"] == reason
+    assert len(door.up.alpha.calls) == 1
+
+
+async def test_a_repeat_may_come_after_the_latest_start_that_the_first_call_named(door: ResponsesDoor) -> None:
+    expires = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    headers = {**KEY, "eurouter-expires-at": expires}
+    made = (await create(door, headers, background=True)).json["id"]
+    await ended(door, made)
+    await asyncio.sleep(1.2)
+    again = await create(door, headers, background=True)
+    assert (again.status, again.json["id"], again.headers[REPLAY]) == (200, made, "true")
+    assert (await stream(door, headers, background=True)).response["id"] == made
+    call = door.up.responses.CreateResponse(ask_response(background=True), metadata=tuple(headers.items()))
+    assert (await call).id == made
+    assert (await create(door, headers, text="another", background=True)).status == 422
+    for other in ({}, {"idempotency-key": "new"}):
+        late = await create(door, {**other, "eurouter-expires-at": expires}, background=True)
+        assert (late.status, late.error["param"]) == (400, "eurouter-expires-at")
+        assert "must be later than now" in late.error["message"]
+
+
+async def test_without_a_key_nothing_is_looked_up(door: ResponsesDoor) -> None:
+    async def never(*_: object) -> None:
+        raise AssertionError("no key, no look")
+
+    keys: Any = door.up.service.database.keys
+    for name in ("find", "free", "reserve", "release"):
+        setattr(keys, name, never)
+    for background in (False, True):
+        assert (await create(door, {}, background=background)).status == 200
+        assert (await create(door, {}, model="no/model", background=background)).status == 404
 
 
 async def test_background_and_foreground_are_different_requests_under_one_key(door: ResponsesDoor) -> None:

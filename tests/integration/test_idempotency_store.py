@@ -146,17 +146,59 @@ async def test_an_insert_whose_id_is_taken_leaves_the_key_reserved(w: World) -> 
     assert isinstance(await reserve(w, 2), Running)
 
 
-@pytest.mark.parametrize(("retention", "kept"), [(60.0, DAY), (3 * DAY, 3 * DAY)])
-async def test_a_key_is_kept_as_long_as_its_response_and_a_day_at_least(
-    w: World, retention: float, kept: float
-) -> None:
+@pytest.mark.parametrize("retention", [60.0, 3 * DAY])
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_key_is_kept_as_long_as_its_response(w: World, retention: float, swept: bool) -> None:
     await reserve(w, 1, seconds=5.0)
     await w.database.responses.insert(response(1, retention=retention), KEY)
-    await w.wait(kept - 10)
-    await w.database.responses.sweep(10)
-    assert await reserve(w, 2) == Repeated("resp_1")
+    await w.wait(retention - 10)
+    assert await reserve(w, 2) == await keys(w).find("a", KEY) == Repeated("resp_1")
     await w.wait(20)
+    if swept:
+        await w.database.responses.sweep(10)
+    assert await keys(w).find("a", OTHER) is None
     assert await reserve(w, 2, OTHER) == Reserved()
+    assert isinstance(await reserve(w, 3, OTHER), Running)
+
+
+async def test_of_twenty_that_take_over_the_key_of_a_response_that_is_gone_one_succeeds(w: World) -> None:
+    await w.database.responses.insert(response(99, retention=1.0), KEY)
+    await w.wait(2)
+    outcomes = await asyncio.gather(*(reserve(w, n) for n in range(20)))
+    assert sum(outcome == Reserved() for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, Running) for outcome in outcomes) == 19
+
+
+async def test_what_came_under_a_key_is_found_and_stays_as_it_is(w: World) -> None:
+    assert await keys(w).find("a", KEY) is None
+    await reserve(w, 1)
+    for _ in range(2):
+        assert isinstance(await keys(w).find("a", KEY), Running)
+        assert await keys(w).find("a", OTHER) == Conflict("resp_1")
+        assert await keys(w).find("b", KEY) is None
+    await w.database.responses.insert(response(1), KEY)
+    assert await keys(w).find("a", KEY) == Repeated("resp_1")
+    assert await keys(w).find("a", OTHER) == Conflict("resp_1")
+    await w.database.responses.delete("a", "resp_1")
+    assert await keys(w).find("a", KEY) is None
+    await reserve(w, 2, seconds=1.0)
+    await w.wait(2)
+    assert await keys(w).find("a", KEY) is None
+
+
+async def test_only_the_key_of_a_response_that_is_gone_is_freed(w: World) -> None:
+    await reserve(w, 1)
+    await keys(w).free("a", "k", "resp_1")
+    assert isinstance(await reserve(w, 2), Running)
+    await w.database.responses.insert(response(1, retention=60.0), KEY)
+    await keys(w).free("a", "k", "resp_1")
+    assert await reserve(w, 2) == Repeated("resp_1")
+    await w.wait(61)
+    for owner, response_id in (("b", "resp_1"), ("a", "resp_2")):
+        await keys(w).free(owner, "k", response_id)
+        assert await w.count("idempotency") == 1
+    await keys(w).free("a", "k", "resp_1")
+    assert await w.count("idempotency") == 0
 
 
 async def test_a_deleted_response_gives_its_key_free_at_once(w: World) -> None:

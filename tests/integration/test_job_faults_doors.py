@@ -146,6 +146,11 @@ async def test_jobs_and_keys_of_another_owner_do_not_exist(tmp_path: Path) -> No
         ({"eurouter-run-at": SOON, "eurouter-expires-at": SOON}, "eurouter-expires-at"),
         ({"eurouter-expires-at": "2001-01-01T00:00:00Z"}, "eurouter-expires-at"),
         ({"eurouter-expires-at": "0001-01-01T00:00:00+23:59"}, "eurouter-expires-at"),
+        ({"eurouter-expires-at": "9999-12-31T23:59:59-23:59"}, "eurouter-expires-at"),
+        ({"eurouter-expires-at": "9999-12-31T23:59:59.5Z"}, "eurouter-expires-at"),
+        ({"eurouter-run-at": "9999-12-31T23:59:59-00:01"}, "eurouter-run-at"),
+        ({"eurouter-run-at": "1969-12-31T23:59:59Z"}, "eurouter-run-at"),
+        ({"eurouter-run-at": "1970-01-01T00:00:00+00:01"}, "eurouter-run-at"),
         ({"eurouter-run-at": "2027-01-01T00:00:00"}, "eurouter-run-at"),
         ({"eurouter-run-at": "1e300"}, "eurouter-run-at"),
         ({"eurouter-run-at": ""}, "eurouter-run-at"),
@@ -171,9 +176,11 @@ async def test_headers_that_can_not_be_meant_are_named_at_both_doors(
 
 
 async def test_a_job_that_was_to_run_long_ago_runs_now(door: ResponsesDoor) -> None:
-    headers = {"eurouter-run-at": "0001-01-01T00:00:00+23:59", "eurouter-expires-at": "9999-12-31T23:59:59-23:59"}
+    headers = {"eurouter-run-at": "1970-01-01T00:00:00Z", "eurouter-expires-at": "9999-12-31T23:59:59Z"}
     made = await door.create(asked(background=True), headers=headers)
     assert (await ended(door, made.json["id"]))["status"] == "completed"
+    (job,) = (await door.call("GET", "/v1/jobs")).json["jobs"]
+    assert job["expire_time"].startswith("9999-12-31T23:59:5")
 
 
 async def test_a_job_that_would_begin_too_late_fails_as_expired(door: ResponsesDoor) -> None:

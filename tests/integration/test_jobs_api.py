@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,28 +97,34 @@ async def follow(door: ResponsesDoor, response_id: str) -> Followed:
         return followed
 
 
+def in_days(days: int) -> str:
+    """A time as a caller writes it."""
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
 def ids(answer: Answer) -> list[str]:
     assert answer.status == 200, answer.raw
     return [job["id"] for job in answer.json["jobs"]]
 
 
 async def test_jobs_are_listed_newest_first_with_state_and_times_and_no_content(idle: ResponsesDoor) -> None:
-    later = "2999-01-01T00:00:00Z"
+    later, expires = in_days(1), in_days(2)
     made = await accept(idle, 2)
     made += await accept(
         idle,
         eurouter_priority="bulk",
         eurouter_group="night",
         eurouter_run_at=later,
-        eurouter_expires_at="2999-01-02T00:00:00Z",
+        eurouter_expires_at=expires,
     )
     for prefix in ("/v1", "/api/v1"):
         assert ids(await listed(idle, prefix=prefix)) == made[::-1]
     newest, other = (await listed(idle, "?page_size=2")).json["jobs"]
     assert newest.pop("create_time").startswith("20")
     # The store counts from when it is asked.
-    assert newest.pop("not_before_time").startswith("2999-01-01T00:00:0")
-    assert newest.pop("expire_time").startswith("2999-01-02T00:00:0")
+    for name, sent in (("not_before_time", later), ("expire_time", expires)):
+        told = datetime.fromisoformat(newest.pop(name))
+        assert abs((told - datetime.fromisoformat(sent)).total_seconds()) < 5
     assert newest == {
         "id": made[2],
         "owner": "local",
@@ -137,7 +144,7 @@ async def test_jobs_are_listed_newest_first_with_state_and_times_and_no_content(
 async def test_lists_are_filtered_and_counted(door: ResponsesDoor) -> None:
     (done,) = await accept(door, eurouter_group="red")
     await until_over(door, done)
-    later = "2999-01-01T00:00:00Z"
+    later = in_days(1)
     waiting = await accept(door, 2, eurouter_group="red", eurouter_run_at=later)
     waiting += await accept(door, eurouter_run_at=later)
     assert ids(await listed(door, "?state=completed")) == [done]
@@ -186,7 +193,7 @@ async def test_pages_hold_every_job_once_over_both_doors(idle: ResponsesDoor) ->
 
 async def test_queue_statistics_tell_what_waits_and_for_how_long(idle: ResponsesDoor) -> None:
     await accept(idle, 2)
-    await accept(idle, eurouter_priority="high", eurouter_run_at="2999-01-01T00:00:00Z")
+    await accept(idle, eurouter_priority="high", eurouter_run_at=in_days(1))
     await asyncio.sleep(0.05)
     shown = (await idle.call("GET", "/v1/jobs/stats")).json
     assert (shown["runnable"], shown["waiting"], shown["in_progress"]) == (2, 1, 0)
@@ -259,6 +266,34 @@ async def test_a_cancel_takes_many_more_than_a_batch(tmp_path: Path, database_ur
         assert (await door.call("GET", f"/{first}")).json["status"] == "cancelled"
         counts = (await listed(door, "?counts=true&page_size=1")).json["counts"]
         assert {each["state"] for each in counts if each["count"]} == {"cancelled"}
+
+
+async def test_a_cancel_leaves_what_is_accepted_while_it_runs(idle: ResponsesDoor) -> None:
+    before = await accept(idle, 2)
+    store: Any = idle.up.service.database.jobs
+    whole = store.cancel_where
+    after: list[str] = []
+
+    async def slowly(which: Any, limit: int, older_than: float) -> list[str]:
+        found = list(await whole(which, limit, older_than))
+        if not after:
+            after.extend(await accept(idle))
+            await asyncio.sleep(0.2)
+        return found
+
+    store.cancel_where = slowly
+    assert (await cancel(idle, all=True)).json == {"cancelled_count": 2}
+    assert ids(await listed(idle, "?state=queued")) == after
+    assert set(ids(await listed(idle, "?state=cancelled"))) == set(before)
+
+
+async def test_a_job_for_a_time_after_the_calendars_end_can_be_listed(idle: ResponsesDoor) -> None:
+    store, w = idle.up.service.database.jobs, World("", idle.up.service.database, [0.0])
+    beyond = 253402300800.0 - time.time() + 60
+    await store.accept(w.new(1, owner="local", delay=beyond, start_within=beyond + 86400))
+    (job,) = (await listed(idle)).json["jobs"]
+    assert job["not_before_time"] == job["expire_time"] == "9999-12-31T23:59:59Z"
+    assert len((await idle.up.jobs.ListJobs(pb.ListJobsRequest())).jobs) == 1
 
 
 async def test_owners_see_and_cancel_their_own_jobs_and_an_admin_all(keyed: ResponsesDoor) -> None:

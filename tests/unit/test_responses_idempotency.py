@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.api.responses.idempotency import Reservation, Reservations, idempotency_of
+from service.api.responses.idempotency import Reservation, Reservations, idempotency_of, made_before
 from service.domain.errors import Reason, ServiceError
 from service.domain.idempotency import Conflict, Idempotency, Repeated, Reserved, Running
 from service.domain.stored import StoreError
@@ -33,6 +33,13 @@ class GatedKeys:
         self.reserved.append((owner, idempotency.key, response_id, seconds))
         await self._wait()
         return self.outcome
+
+    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+        await self._wait()
+        return None if isinstance(self.outcome, Reserved) else self.outcome
+
+    async def free(self, owner: str, key: str, response_id: str) -> None:
+        await self._wait()
 
     async def release(self, owner: str, key: str, response_id: str) -> None:
         await self._wait()
@@ -115,6 +122,9 @@ async def test_a_database_that_fails_is_told_and_a_release_that_fails_hides_no_o
     with pytest.raises(ServiceError) as caught:
         await reserve(keys)
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    with pytest.raises(ServiceError) as caught:
+        await made_before(keys, "local", idempotency_of("k", request()))
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
     await settle()
 
 
@@ -128,12 +138,14 @@ async def test_a_database_that_fails_is_told_and_a_release_that_fails_hides_no_o
 async def test_a_key_that_is_taken_is_an_error_that_names_it(
     outcome: Conflict | Running, reason: Reason, retry_after: float | None
 ) -> None:
-    with pytest.raises(ServiceError) as caught:
-        await reserve(GatedKeys(outcome))
-    failure = caught.value
-    assert (failure.reason, failure.retry_after) == (reason, retry_after)
-    assert failure.may_retry is (retry_after is not None)
-    assert [violation.path for violation in failure.violations] == ["idempotency-key"]
+    keys = GatedKeys(outcome)
+    for asking in (reserve(keys), made_before(keys, "local", idempotency_of("k", request()))):
+        with pytest.raises(ServiceError) as caught:
+            await asking
+        failure = caught.value
+        assert (failure.reason, failure.retry_after) == (reason, retry_after)
+        assert failure.may_retry is (retry_after is not None)
+        assert [violation.path for violation in failure.violations] == ["idempotency-key"]
 
 
 async def test_a_repeat_names_the_response_that_was_made() -> None:

@@ -15,7 +15,7 @@ from eurouter.v1 import responses_pb2 as pb
 
 from service.api.responses.follow import Follower, Followers, GoneError
 from service.api.responses.history import response_of, status_name, unavailable
-from service.api.responses.idempotency import idempotency_of, reused
+from service.api.responses.idempotency import idempotency_of, made_before
 from service.api.responses.include import ENCRYPTED
 from service.api.responses.keeping import body_for
 from service.api.responses.prepare import Prepared, Preparer
@@ -24,7 +24,7 @@ from service.api.responses.submission import Submission
 from service.api.responses.writer import ResponseWriter, shown
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError, invalid
-from service.domain.idempotency import Conflict, Repeated
+from service.domain.idempotency import Idempotency, IdempotencyKeys, Repeated
 from service.domain.job_store import Accepted, JobStore, LoggedEvent, NewJob
 from service.domain.jobs import TERMINAL
 from service.domain.plan import no_endpoint_error
@@ -34,6 +34,7 @@ from service.router import Router
 Events = Sequence[events_pb.ResponseStreamEvent]
 
 _CANCEL_TRIES: Final = 20
+_ACCEPT_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class BackgroundResponses:
         router: Router,
         stored: StoredResponses,
         jobs: JobStore,
+        keys: IdempotencyKeys,
         followers: Followers,
         *,
         restart_on_loss: Callable[[str], bool] = lambda _owner: True,
@@ -64,6 +66,7 @@ class BackgroundResponses:
         self._router = router
         self._stored = stored
         self._jobs = jobs
+        self._keys = keys
         self._followers = followers
         self._restart_on_loss = restart_on_loss
 
@@ -76,25 +79,46 @@ class BackgroundResponses:
             ServiceError: the request is wrong, nobody may serve it, the idempotency key was used for another
                 request, or it could not be stored.
         """
-        ready = await self._preparer.prepare(request, context, streaming=streaming)
-        if (submission.delay or 0.0) >= ready.keeping.retention:
-            days = ready.keeping.retention / 86400
-            raise invalid("eurouter-run-at", f"must lie within the {days:g} days for which the response is kept")
-        self._check_endpoints(ready, context)
+        key = submission.idempotency_key
+        asked = None if key is None else idempotency_of(key, request)
+        try:
+            ready = await self._preparer.prepare(request, context, streaming=streaming)
+            _check_times(submission, ready.keeping.retention)
+            self._check_endpoints(ready, context)
+        except ServiceError:
+            # What could be accepted once may be refused by now, and is given again all the same.
+            earlier = None if asked is None else await made_before(self._keys, context.principal.owner, asked)
+            if earlier is None:
+                raise
+            return await self._repeated(earlier, context)
         writer = self._preparer.writer(ready, _wanted_model(ready))
         restart = self._restart_on_loss(context.principal.owner)
-        new = _job(ready, writer, submission, context, log_deltas=streaming, restart_on_loss=restart)
-        try:
-            outcome = await self._jobs.accept(new)
-        except StoreError as error:
-            raise unavailable(error) from error
-        match outcome:
-            case Accepted():
-                return Submitted(writer.shown())
-            case Repeated(response_id=earlier):
-                return Submitted(as_it_is(await self._stored.row(earlier, context)), repeated=True)
-            case Conflict():
-                raise reused()
+        new = _job(ready, writer, submission, context, asked, log_deltas=streaming, restart_on_loss=restart)
+        earlier = await self._store(new)
+        return Submitted(writer.shown()) if earlier is None else await self._repeated(earlier, context)
+
+    async def _store(self, new: NewJob) -> Repeated | None:
+        """Stores a job; what the same request made before, when its response is still there.
+
+        Raises:
+            ServiceError: IDEMPOTENCY_CONFLICT, STORE_UNAVAILABLE.
+        """
+        owner = new.response.owner
+        for _ in range(_ACCEPT_TRIES):
+            try:
+                outcome = await self._jobs.accept(new)
+                if isinstance(outcome, Accepted) or new.idempotency is None:
+                    return None
+                earlier = await made_before(self._keys, owner, new.idempotency)
+                if earlier is not None:
+                    return earlier
+                await self._keys.free(owner, new.idempotency.key, outcome.response_id)
+            except StoreError as error:
+                raise unavailable(error) from error
+        raise ServiceError(Reason.STORE_UNAVAILABLE, "the idempotency key changes all the time: try again")
+
+    async def _repeated(self, earlier: Repeated, context: CallContext) -> Submitted:
+        return Submitted(as_it_is(await self._stored.row(earlier.response_id, context)), repeated=True)
 
     async def follow(
         self, response_id: str, after: int, include: Sequence[str], context: CallContext
@@ -153,11 +177,20 @@ class BackgroundResponses:
                 raise error
 
 
+def _check_times(submission: Submission, retention: float) -> None:
+    if submission.start_within is not None and submission.start_within <= 0:
+        raise invalid("eurouter-expires-at", "must be later than now")
+    if (submission.delay or 0.0) >= retention:
+        days = retention / 86400
+        raise invalid("eurouter-run-at", f"must lie within the {days:g} days for which the response is kept")
+
+
 def _job(
     ready: Prepared,
     writer: ResponseWriter,
     submission: Submission,
     context: CallContext,
+    idempotency: Idempotency | None,
     *,
     log_deltas: bool,
     restart_on_loss: bool,
@@ -173,7 +206,6 @@ def _job(
         input=pb.StoredResponseInput(items=ready.items).SerializeToString(),
         retention=ready.keeping.retention,
     )
-    key = submission.idempotency_key
     return NewJob(
         response=response,
         api="responses",
@@ -186,7 +218,7 @@ def _job(
         log_deltas=log_deltas,
         restart_on_loss=restart_on_loss,
         trace={"traceparent": context.traceparent, "tracestate": context.tracestate},
-        idempotency=None if key is None else idempotency_of(key, ready.request),
+        idempotency=idempotency,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from eurouter.v1 import response_object_pb2, responses_pb2
 
 from service.api.opened import Opened, unwritable
-from service.api.responses.idempotency import Reservation, Reservations
+from service.api.responses.idempotency import Reservation, Reservations, idempotency_of, made_before
 from service.api.responses.keeping import Keeper, check_key
 from service.api.responses.prepare import Prepared, Preparer
 from service.api.responses.replay import Replay
@@ -60,6 +60,7 @@ class ResponsesHandler:
         self._preparer = preparer
         self._router = router
         self._store = store
+        self._keys = keys
         self._reservations = Reservations(keys, clock)
         self._stored = StoredResponses(store)
         self._window = window
@@ -73,13 +74,10 @@ class ResponsesHandler:
             ServiceError: the request is wrong, nobody may or can serve it, every attempt failed, the answer
                 could not be stored, or the key is in use or was used for another request.
         """
-        ready = await self._preparer.prepare(request, context, streaming=False)
-        reservation = None
-        if key is not None:
-            held = await self._reserve(key, ready, context)
-            if isinstance(held, Repeated):
-                return ResponseAnswer(await self._made_before(held, context), None)
-            reservation = held
+        begun = await self._begin(request, context, key, streaming=False)
+        if isinstance(begun, Repeated):
+            return ResponseAnswer(await self._made_before(begun, context), None)
+        ready, reservation = begun
         try:
             try:
                 answer = await self._router.call(ready.generation, ready.needs, ready.selection, context)
@@ -101,16 +99,15 @@ class ResponsesHandler:
             ServiceError: the request is wrong, nobody may or can serve it, or the key is in use or was used for
                 another request.
         """
-        ready = await self._preparer.prepare(request, context, streaming=True)
-        if key is None:
-            return self._open(ready, context, None)
-        held = await self._reserve(key, ready, context)
-        if isinstance(held, Repeated):
-            return Replay(await self._made_before(held, context))
+        begun = await self._begin(request, context, key, streaming=True)
+        if isinstance(begun, Repeated):
+            return Replay(await self._made_before(begun, context))
+        ready, reservation = begun
         try:
-            return self._open(ready, context, held)
+            return self._open(ready, context, reservation)
         except ServiceError:
-            await held.release()
+            if reservation is not None:
+                await reservation.release()
             raise
 
     def _open(self, ready: Prepared, context: CallContext, reservation: Reservation | None) -> ResponseStream:
@@ -134,9 +131,27 @@ class ResponsesHandler:
         owner = context.principal.owner
         return Keeper(self._store, owner, ready.call, ready.items, ready.keeping, reservation)
 
-    async def _reserve(self, key: str, ready: Prepared, context: CallContext) -> Reservation | Repeated:
-        check_key(ready.call, ready.keeping)
-        return await self._reservations.reserve(key, ready.request, ready.response_id, context)
+    async def _begin(
+        self,
+        request: responses_pb2.CreateResponseRequest,
+        context: CallContext,
+        key: str | None,
+        *,
+        streaming: bool,
+    ) -> tuple[Prepared, Reservation | None] | Repeated:
+        if key is None:
+            return await self._preparer.prepare(request, context, streaming=streaming), None
+        try:
+            ready = await self._preparer.prepare(request, context, streaming=streaming)
+            check_key(ready.call, ready.keeping)
+        except ServiceError:
+            # What could be made once may be refused by now, and is given again all the same.
+            earlier = await made_before(self._keys, context.principal.owner, idempotency_of(key, request))
+            if earlier is None:
+                raise
+            return earlier
+        held = await self._reservations.reserve(key, request, ready.response_id, context)
+        return held if isinstance(held, Repeated) else (ready, held)
 
     async def _made_before(self, repeated: Repeated, context: CallContext) -> response_object_pb2.Response:
         return as_it_is(await self._stored.row(repeated.response_id, context))

@@ -120,16 +120,31 @@ class Reservations:
             if isinstance(error, StoreError):
                 raise unavailable(error) from error
             raise
-        match outcome:
-            case Reserved():
-                return reservation
-            case Repeated():
-                return outcome
-            case Conflict():
-                raise reused()
-            case Running(retry_after=seconds):
-                why = "the same request under this key is still being answered: send it again later"
-                raise _problem(Reason.IDEMPOTENCY_IN_PROGRESS, why, seconds)
+        return reservation if isinstance(outcome, Reserved) else _repeated(outcome)
+
+
+async def made_before(keys: IdempotencyKeys, owner: str, idempotency: Idempotency) -> Repeated | None:
+    """What the same request made under its key; None: the key is free.
+
+    Raises:
+        ServiceError: IDEMPOTENCY_CONFLICT, IDEMPOTENCY_IN_PROGRESS, STORE_UNAVAILABLE.
+    """
+    try:
+        outcome = await keys.find(owner, idempotency)
+    except StoreError as error:
+        raise unavailable(error) from error
+    return None if outcome is None else _repeated(outcome)
+
+
+def _repeated(outcome: Repeated | Conflict | Running) -> Repeated:
+    match outcome:
+        case Repeated():
+            return outcome
+        case Conflict():
+            raise reused()
+        case Running(retry_after=seconds):
+            why = "the same request under this key is still being answered: send it again later"
+            raise _problem(Reason.IDEMPOTENCY_IN_PROGRESS, why, seconds)
 
 
 def reused() -> ServiceError:

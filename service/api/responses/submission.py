@@ -19,7 +19,8 @@ _BY_TIER: Final = {"priority": Priority.HIGH, "flex": Priority.BULK}
 class Submission:
     """All but the key is for background responses.
 
-    `delay` and `start_within` in seconds from now, None: at once, whenever. `group` is a label, "" for none.
+    `delay` and `start_within` in seconds from now, None: at once, whenever; a `start_within` that is not above 0
+    is over. `group` is a label, "" for none.
     """
 
     idempotency_key: str | None = None
