@@ -28,7 +28,6 @@ _NOT_LOOKED_AT: Final = frozenset(
     {
         "chat-rate-limit-headers",
         "responses-rate-limit-headers",
-        "responses-background",
         "responses-mcp-tools",
         "responses-reasoning-roundtrip",
     }
