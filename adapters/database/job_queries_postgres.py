@@ -6,7 +6,7 @@ The names of all owners are found by leaps through the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -134,10 +134,11 @@ def _filtered(sql: str, *, everybody: bool, grouped: bool) -> str:
 
 
 class PostgresJobQueries:
-    """JobQueries on PostgreSQL."""
+    """JobQueries on PostgreSQL. `cancel` gives the statement that cancels many."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, cancel: Callable[..., str] = cancel_sql) -> None:
         self._database = database
+        self._cancel_sql = cancel
 
     async def list_jobs(self, which: JobFilter, limit: int, after: JobPlace | None) -> Sequence[ListedJob]:
         """One statement."""
@@ -160,9 +161,9 @@ class PostgresJobQueries:
         states = sorted((which.states or _LIVE) & _LIVE)
         shape = {"everybody": which.owner is None, "grouped": which.group is not None}
         values = (which.owner or "", which.group, states)
-        rows = await self._database.fetch(cancel_sql(**shape), *values, limit, older_than)
+        rows = await self._database.fetch(self._cancel_sql(**shape), *values, limit, older_than)
         if not rows:
-            rows = await self._database.fetch(cancel_sql(**shape, patient=True), *values, limit, older_than)
+            rows = await self._database.fetch(self._cancel_sql(**shape, patient=True), *values, limit, older_than)
         return [row[0] for row in rows]
 
     async def queue_stats(self, owner: str | None) -> Mapping[Priority, PriorityStats]:

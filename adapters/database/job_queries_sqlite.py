@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, TypeVar
 
 from adapters.database.job_rows import Row, listed_of, stats_of
+from adapters.database.outbox_telling_sqlite import tell_of_ends
 from adapters.database.sqlite import SqliteDatabase
 from service.domain.job_queries import JobFilter, JobPlace, ListedJob, PriorityStats
 from service.domain.job_store import Priority
@@ -74,8 +75,8 @@ UPDATE jobs SET status = 'cancelled', epoch = epoch + 1, failure = NULL, lease_u
 WHERE id IN (SELECT value FROM json_each(?))
 """,
     "UPDATE responses SET status = 'cancelled' WHERE id IN (SELECT value FROM json_each(?))",
-    "DELETE FROM job_requests WHERE id IN (SELECT value FROM json_each(?))",
 )
+DROP_REQUESTS: Final = "DELETE FROM job_requests WHERE id IN (SELECT value FROM json_each(?))"
 
 _STATS: Final = """
 SELECT :priority,
@@ -101,10 +102,11 @@ STATS_OF_OWNER: Final = (
 
 
 class SqliteJobQueries:
-    """JobQueries on a SQLite file."""
+    """JobQueries on a SQLite file. `outbox`: that jobs were cancelled is published."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, *, outbox: bool = False) -> None:
         self._database = database
+        self._outbox = outbox
 
     async def list_jobs(self, which: JobFilter, limit: int, after: JobPlace | None) -> Sequence[ListedJob]:
         """One read of one moment."""
@@ -144,8 +146,8 @@ class SqliteJobQueries:
             ids: list[str] = []
             while len(ids) < limit and time.perf_counter() - begin < _CANCEL_SECONDS:
                 some = _to_cancel(connection, which, min(_AT_ONCE, limit - len(ids)), now, now - older_than)
-                for statement in CANCEL if some else ():
-                    connection.execute(statement, (json.dumps(some),))
+                if some:
+                    _cancel(connection, some, now, outbox=self._outbox)
                 ids += some
                 if len(some) < _AT_ONCE:
                     break
@@ -162,6 +164,14 @@ class SqliteJobQueries:
             return [connection.execute(sql, {**values, "priority": int(each)}).fetchone() for each in Priority]
 
         return stats_of(await self._database.read(_of_one_moment(work)))
+
+
+def _cancel(connection: sqlite3.Connection, ids: list[str], now: float, *, outbox: bool) -> None:
+    for statement in CANCEL:
+        connection.execute(statement, (json.dumps(ids),))
+    if outbox:
+        tell_of_ends(connection, ids, now)
+    connection.execute(DROP_REQUESTS, (json.dumps(ids),))
 
 
 def _of_one_moment(work: Callable[[sqlite3.Connection], _T]) -> Callable[[sqlite3.Connection], _T]:

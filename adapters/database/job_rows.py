@@ -34,6 +34,16 @@ WINDOW: Final = 64
 """Waiting jobs of each priority that a claim looks at before it looks for each owner's."""
 
 
+def check_no_origin(new: NewJob) -> None:
+    """A store that publishes nothing must not forget where a result has to go.
+
+    Raises:
+        ValueError: the job has an origin.
+    """
+    if new.origin is not None:
+        raise ValueError("a job with an origin needs a store that writes to the outbox: DatabaseOptions.outbox")
+
+
 def key_seconds(new: NewResponse) -> float:
     """How long the idempotency key of a new response is kept."""
     return max(new.retention, LEAST_KEY_SECONDS)

@@ -8,17 +8,21 @@ from typing import Final
 import asyncpg
 
 from adapters.database import job_statements_postgres as sql
+from adapters.database import outbox_telling_postgres as telling
+from adapters.database.accept_many_postgres import ACCEPT_MANY, Outcome, accept_all
 from adapters.database.chain import may_exist
-from adapters.database.job_queries_postgres import PostgresJobQueries
+from adapters.database.job_queries_postgres import PostgresJobQueries, cancel_sql
 from adapters.database.job_rows import (
     WINDOW,
     check_each_once,
+    check_no_origin,
     claim_of,
     key_seconds,
     outcome_of_repeat,
     page_of,
     trace_text,
 )
+from adapters.database.postgres import PostgresDatabase
 from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_store import (
     AGEING_SECONDS,
@@ -28,6 +32,7 @@ from service.domain.job_store import (
     EventPage,
     NewJob,
     Priority,
+    Unstorable,
     Usage,
 )
 from service.domain.jobs import MAX_LOSSES, Ending, Failed, JobState
@@ -35,18 +40,34 @@ from service.domain.stored import StoreError
 
 _PRIORITIES: Final = [int(priority) for priority in Priority]
 _TRIES: Final = 3
+_OF_VALUES: Final = (asyncpg.DataError, UnicodeError)
+
+
+class _UnstorableError(Exception):
+    """A value is none that PostgreSQL holds."""
 
 
 class PostgresJobs(PostgresJobQueries):
-    """A JobStore on PostgreSQL."""
+    """A JobStore on PostgreSQL. `outbox`: that jobs wait, and how they end, is published."""
+
+    def __init__(self, database: PostgresDatabase, *, outbox: bool = False) -> None:
+        super().__init__(database, telling.telling_cancel_sql if outbox else cancel_sql)
+        self._outbox = outbox
+        self._accept = telling.ACCEPT if outbox else sql.ACCEPT
+        self._finish = telling.FINISH if outbox else sql.FINISH
+        self._cancel = telling.CANCEL if outbox else sql.CANCEL
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """One statement, and a second one for a key that is there."""
         values, key = _accepted_values(new), new.idempotency
+        if self._outbox:
+            values += (None, None) if new.origin is None else (new.origin.topic, new.origin.body)
+        else:
+            check_no_origin(new)
         for _ in range(_TRIES):
             async with self._database.connection() as connection:
                 try:
-                    if await connection.fetch(sql.ACCEPT, *values):
+                    if await connection.fetch(self._accept, *values):
                         return Accepted()
                 except asyncpg.UniqueViolationError:
                     if await connection.fetch(sql.IS_MINE, new.response.id, new.response.owner):
@@ -58,7 +79,41 @@ class PostgresJobs(PostgresJobQueries):
             if row is not None:
                 return outcome_of_repeat(new, key, *row)
             # Its time was over just then: it may be taken now.
-        raise StoreError(f"{self._database.name}: the idempotency key changes all the time; try again")
+        raise self._keys_change()
+
+    def _keys_change(self) -> StoreError:
+        return StoreError(f"{self._database.name}: the idempotency key changes all the time; try again")
+
+    async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Outcome]:
+        """One statement, and two more when some were there already."""
+        if not self._outbox:
+            for job in new:
+                check_no_origin(job)
+        try:
+            return await self._accept_many(new)
+        except _UnstorableError:
+            if len(new) == 1:
+                return [Unstorable()]
+        # Rare: one of them spoils it for all, and nobody says which.
+        half = len(new) // 2
+        return [*await self.accept_many(new[:half]), *await self.accept_many(new[half:])]
+
+    async def _accept_many(self, new: Sequence[NewJob]) -> list[Outcome]:
+        statement = telling.ACCEPT_MANY if self._outbox else ACCEPT_MANY
+        done: dict[int, Outcome] = {}
+        async with self._database.connection() as connection, connection.transaction():
+            for _ in range(_TRIES):
+                left = [job for job in new if id(job) not in done]
+                if not left:
+                    return [done[id(job)] for job in new]
+                try:
+                    told = await accept_all(connection, left, sql=statement, origins=self._outbox)
+                except _OF_VALUES:
+                    raise _UnstorableError from None
+                done |= {id(job): outcome for job, outcome in zip(left, told, strict=True) if outcome is not None}
+            if len(done) < len(set(map(id, new))):
+                raise self._keys_change()
+        return [done[id(job)] for job in new]
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
         """One statement; another two when owners at their cap fill the front of the queue.
@@ -131,7 +186,7 @@ class PostgresJobs(PostgresJobQueries):
         """One statement."""
         used = (None, None, None) if usage is None else (usage.model, usage.input_tokens, usage.output_tokens)
         begin = (last.id, last.epoch, last.sequence, last.events)
-        rows = await self._database.fetch(sql.FINISH, *begin, state, response, why, last.output, *used)
+        rows = await self._database.fetch(self._finish, *begin, state, response, why, last.output, *used)
         return bool(rows[0][0])
 
     async def hand_back(self, held: Sequence[tuple[str, int]]) -> None:
@@ -148,7 +203,7 @@ class PostgresJobs(PostgresJobQueries):
         """One statement."""
         if not may_exist(job_id):
             return False
-        return bool(await self._database.fetch(sql.CANCEL, job_id, owner, epoch, response, event))
+        return bool(await self._database.fetch(self._cancel, job_id, owner, epoch, response, event))
 
     async def job(self, owner: str, job_id: str) -> tuple[JobState, int, int] | None:
         """One row by its primary key."""

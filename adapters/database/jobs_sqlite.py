@@ -6,17 +6,18 @@ import sqlite3
 from collections.abc import Sequence
 
 from adapters.database import job_statements_sqlite as sql
+from adapters.database.accept_sqlite import OF_VALUES, Outcome, accept, accept_all, add_events
 from adapters.database.chain import may_exist
 from adapters.database.claim_sqlite import choose
 from adapters.database.job_queries_sqlite import SqliteJobQueries
 from adapters.database.job_rows import (
     check_each_once,
+    check_no_origin,
     claim_of,
-    key_seconds,
-    outcome_of_repeat,
     page_of,
-    trace_text,
 )
+from adapters.database.outbox_telling_sqlite import tell_of_ends
+from adapters.database.sqlite_writer import Work
 from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_store import (
     Accepted,
@@ -39,7 +40,28 @@ class SqliteJobs(SqliteJobQueries):
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Durable when this returns."""
         clock = self._database.clock
-        return await self._database.write(lambda connection: _accept(connection, new, clock()))
+        outbox = self._takes(new)
+        return await self._database.write(lambda connection: accept(connection, new, clock(), outbox=outbox))
+
+    async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Outcome]:
+        """One transaction, durable when this returns."""
+        clock = self._database.clock
+        outbox = self._takes(*new)
+
+        def work(*, apart: bool) -> Work[list[Outcome]]:
+            return lambda connection: accept_all(connection, new, clock(), outbox=outbox, apart=apart)
+
+        try:
+            return await self._database.write(work(apart=False))
+        except OF_VALUES:
+            # Rare: one of them spoils it for all.
+            return await self._database.write(work(apart=True))
+
+    def _takes(self, *new: NewJob) -> bool:
+        if not self._outbox:
+            for one in new:
+                check_no_origin(one)
+        return self._outbox
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
         """Reads as many waiting jobs as it takes, a window of full owners' ones, and then each owner's first."""
@@ -108,7 +130,7 @@ class SqliteJobs(SqliteJobQueries):
             owner = _append(connection, last, to_end=True)
             if owner is None:
                 return connection.execute(sql.ENDED, (last.id, last.epoch, state)).fetchone() is not None
-            _end(connection, last.id, state, response, why=why)
+            _end(connection, last.id, state, response, why=why, told_at=self._told_at())
             if usage is not None:
                 row = (last.id, owner, usage.model, usage.input_tokens, usage.output_tokens, clock())
                 connection.execute(sql.ADD_USAGE, row)
@@ -157,10 +179,13 @@ class SqliteJobs(SqliteJobQueries):
                 return False
             connection.execute(sql.ADD_EVENT, (job_id, row[0], event))
             connection.execute(sql.MOVE, (row[0] + 1, 0, job_id))
-            _end(connection, job_id, JobState.CANCELLED, response, fence=1)
+            _end(connection, job_id, JobState.CANCELLED, response, fence=1, told_at=self._told_at())
             return True
 
         return await self._database.write(work)
+
+    def _told_at(self) -> float | None:
+        return self._database.clock() if self._outbox else None
 
     async def job(self, owner: str, job_id: str) -> tuple[JobState, int, int] | None:
         """One row by its primary key."""
@@ -180,35 +205,6 @@ class SqliteJobs(SqliteJobQueries):
         )
 
 
-def _accept(connection: sqlite3.Connection, new: NewJob, now: float) -> Accepted | Repeated | Conflict:
-    response, key = new.response, new.idempotency
-    if key is not None:
-        row = connection.execute(sql.KEYED, (response.owner, key.key, now)).fetchone()
-        if row is not None:
-            return outcome_of_repeat(new, key, *row)
-    taken = connection.execute(sql.OWNER_OF, (response.id,)).fetchone()
-    if taken is not None:
-        if taken[0] != response.owner:
-            raise ValueError(f"there is a response {response.id} already")
-        return Accepted()
-    if key is not None:
-        keep = now + key_seconds(response)
-        connection.execute(sql.ADD_KEY, (response.owner, key.key, key.digest, response.id, keep))
-    body = (now, now + response.retention, response.response, response.input)
-    connection.execute(
-        sql.ADD_RESPONSE, (response.id, response.owner, response.previous_id, response.status, *body)
-    )
-    start_before = None if new.start_within is None else now + new.start_within
-    times = (now, now + new.delay, start_before)
-    flags = (len(new.events), new.restart_on_loss, new.log_deltas)
-    connection.execute(
-        sql.ADD_JOB, (response.id, response.owner, new.api, int(new.priority), new.group, *times, *flags)
-    )
-    connection.execute(sql.ADD_REQUEST, (response.id, trace_text(new.trace), new.request))
-    _add_events(connection, response.id, 0, new.events)
-    return Accepted()
-
-
 def _append(connection: sqlite3.Connection, append: Append, *, to_end: bool = False) -> str | None:
     """The job's owner; None when it is fenced.
 
@@ -222,13 +218,9 @@ def _append(connection: sqlite3.Connection, append: Append, *, to_end: bool = Fa
     if to_end and append.events and row[0] >= following:
         return None
     written = row[0] - append.sequence
-    _add_events(connection, append.id, row[0], append.events[written:])
+    add_events(connection, append.id, row[0], append.events[written:])
     connection.execute(sql.MOVE, (following, append.output, append.id))
     return str(row[1])
-
-
-def _add_events(connection: sqlite3.Connection, job_id: str, sequence: int, events: Sequence[bytes]) -> None:
-    connection.executemany(sql.ADD_EVENT, [(job_id, number, body) for number, body in enumerate(events, sequence)])
 
 
 def _end(
@@ -239,9 +231,12 @@ def _end(
     *,
     why: Failed | None = None,
     fence: int = 0,
+    told_at: float | None,
 ) -> None:
     connection.execute(sql.END, (state, why, fence, job_id))
     connection.execute(sql.SET_OBJECT, (state, response, job_id))
+    if told_at is not None:
+        tell_of_ends(connection, [job_id], told_at)
     connection.execute(sql.DROP_REQUEST, (job_id,))
 
 

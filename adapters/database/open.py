@@ -10,6 +10,7 @@ from adapters.database.signalling import SignallingJobs, SignallingResponses
 from adapters.database.url import PostgresTarget, SqliteTarget, parse_url
 from service.domain.idempotency import IdempotencyKeys
 from service.domain.job_store import JobStore
+from service.domain.outbox import Outbox
 from service.domain.signals import Signals
 from service.domain.stored import ResponseStore
 
@@ -18,13 +19,15 @@ from service.domain.stored import ResponseStore
 class DatabaseOptions:
     """`pool_size`: connections of this process (SQLite: readers, four at most); hints take one more.
 
-    `connect_seconds` bounds a new connection, `seconds` everything else that one waits for.
+    `connect_seconds` bounds a new connection, `seconds` everything else that one waits for. `outbox`: what is to
+    be published of jobs is written with them; for all processes on a database, or for none.
     """
 
     auto_migrate: bool = True
     pool_size: int = 10
     connect_seconds: float = 2.0
     seconds: float = 10.0
+    outbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Database:
     responses: ResponseStore
     jobs: JobStore
     keys: IdempotencyKeys
+    outbox: Outbox
     signals: Signals
     prepare: Callable[[], Awaitable[None]]
     aclose: Callable[[], Awaitable[None]]
@@ -66,6 +70,7 @@ def open_database(
 def _sqlite(target: SqliteTarget, options: DatabaseOptions, clock: Callable[[], float]) -> Database:
     from adapters.database.idempotency_sqlite import SqliteIdempotency
     from adapters.database.jobs_sqlite import SqliteJobs
+    from adapters.database.outbox_sqlite import SqliteOutbox
     from adapters.database.responses_sqlite import SqliteResponses
     from adapters.database.signals import LocalSignals
     from adapters.database.sqlite import SqliteDatabase
@@ -80,9 +85,10 @@ def _sqlite(target: SqliteTarget, options: DatabaseOptions, clock: Callable[[], 
     signals = LocalSignals()
     return Database(
         file.name,
-        SignallingResponses(SqliteResponses(file), signals),
-        SignallingJobs(SqliteJobs(file), signals),
+        SignallingResponses(SqliteResponses(file, outbox=options.outbox), signals),
+        SignallingJobs(SqliteJobs(file, outbox=options.outbox), signals),
         SqliteIdempotency(file),
+        SqliteOutbox(file),
         signals,
         file.prepare,
         file.aclose,
@@ -92,6 +98,7 @@ def _sqlite(target: SqliteTarget, options: DatabaseOptions, clock: Callable[[], 
 def _postgres(target: PostgresTarget, options: DatabaseOptions) -> Database:
     from adapters.database.idempotency_postgres import PostgresIdempotency
     from adapters.database.jobs_postgres import PostgresJobs
+    from adapters.database.outbox_postgres import PostgresOutbox
     from adapters.database.postgres import PostgresDatabase
     from adapters.database.responses_postgres import PostgresResponses
     from adapters.database.signals_postgres import PostgresSignals
@@ -106,9 +113,10 @@ def _postgres(target: PostgresTarget, options: DatabaseOptions) -> Database:
     signals = PostgresSignals(target, connect_seconds=options.connect_seconds)
     return Database(
         server.name,
-        SignallingResponses(PostgresResponses(server), signals),
-        SignallingJobs(PostgresJobs(server), signals),
+        SignallingResponses(PostgresResponses(server, outbox=options.outbox), signals),
+        SignallingJobs(PostgresJobs(server, outbox=options.outbox), signals),
         PostgresIdempotency(server),
+        PostgresOutbox(server),
         signals,
         server.prepare,
         server.aclose,

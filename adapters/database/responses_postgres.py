@@ -29,7 +29,7 @@ SELECT FROM jobs WHERE id = $1 AND (owner = $2) IS TRUE
 FOR UPDATE
 """
 
-_DELETE: Final = """
+DELETE: Final = """
 WITH dead AS (
   DELETE FROM responses WHERE id = $1 AND owner = $2 AND expires_at > now() RETURNING id
 ), job AS (
@@ -96,10 +96,16 @@ DELETE FROM idempotency USING dead WHERE idempotency.owner = dead.owner AND idem
 
 
 class PostgresResponses:
-    """A ResponseStore on PostgreSQL."""
+    """A ResponseStore on PostgreSQL. `outbox`: that a job's response is gone is published."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, *, outbox: bool = False) -> None:
         self._database = database
+        self._delete, self._sweep, self._sweep_outbox = DELETE, SWEEP, ""
+        if outbox:
+            from adapters.database import outbox_telling_postgres as telling
+
+            self._delete, self._sweep = telling.DELETE, telling.SWEEP
+            self._sweep_outbox = telling.SWEEP_OUTBOX
 
     async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """One statement, which is its own transaction."""
@@ -132,14 +138,16 @@ class PostgresResponses:
             return False
         async with self._database.connection() as connection, connection.transaction():
             await connection.execute(_LOCK, response_id, owner)
-            return bool(await connection.fetch(_DELETE, response_id, owner))
+            return bool(await connection.fetch(self._delete, response_id, owner))
 
     async def sweep(self, limit: int) -> int:
         """The oldest ones by the index."""
         async with self._database.connection() as connection:
             async with connection.transaction():
-                ids = [row[0] for row in await connection.fetch(SWEEP, limit, SWEPT_EVENTS)]
+                ids = [row[0] for row in await connection.fetch(self._sweep, limit, SWEPT_EVENTS)]
                 if ids:
                     await connection.execute(_SWEEP_EVENTS, ids)
+                    if self._sweep_outbox:
+                        await connection.execute(self._sweep_outbox, ids)
             await connection.execute(SWEEP_KEYS, 10 * limit)
         return len(ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from adapters.database import outbox_telling_sqlite as telling
 from adapters.database.chain import chain_of, may_exist
 from adapters.database.idempotency_sqlite import confirm
 from adapters.database.job_rows import SWEPT_EVENTS
@@ -60,10 +61,11 @@ DELETE FROM idempotency WHERE (owner, key) IN
 
 
 class SqliteResponses:
-    """A ResponseStore on a SQLite file."""
+    """A ResponseStore on a SQLite file. `outbox`: that a job's response is gone is published."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, *, outbox: bool = False) -> None:
         self._database = database
+        self._outbox = outbox
 
     async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """One row, and the key's, durable when this returns."""
@@ -116,8 +118,8 @@ class SqliteResponses:
         def work(connection: sqlite3.Connection) -> bool:
             if connection.execute(_EXISTS, values).fetchone() is None:
                 return False
-            _delete(connection, [response_id])
-            connection.execute(DELETE_KEY, (response_id,))
+            connection.execute(telling.DELETE_KEY if self._outbox else DELETE_KEY, (response_id,))
+            self._delete(connection, [response_id], values[2])
             return True
 
         return await self._database.write(work)
@@ -134,13 +136,14 @@ class SqliteResponses:
                     break
                 ids.append(response_id)
                 events += count
-            _delete(connection, ids)
+            self._delete(connection, ids, now)
             connection.execute(SWEEP_KEYS, (now, 10 * limit))
             return len(ids)
 
         return await self._database.write(work, durable=False)
 
-
-def _delete(connection: sqlite3.Connection, ids: list[str]) -> None:
-    for statement in _DELETE_ALL_OF:
-        connection.executemany(statement, [(response_id,) for response_id in ids])
+    def _delete(self, connection: sqlite3.Connection, ids: list[str], now: float) -> None:
+        if self._outbox:
+            telling.tell_of_gone(connection, ids, now)
+        for statement in _DELETE_ALL_OF:
+            connection.executemany(statement, [(response_id,) for response_id in ids])

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -126,4 +127,52 @@ USAGE_RECORDS: Final = Table(
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("at", TIME, nullable=False),
+)
+
+# What is to be published. Of a job `job_id` says which; `key` is that of others. `headers` is a JSON array of
+# pairs or, of a job, the JSON object of its trace. An id never comes again: relays delete by it what they sent.
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), Identity(always=True), primary_key=True),
+    Column("shard", SmallInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("topic", Text),
+    Column("job_id", Text),
+    Column("version", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("key", LargeBinary),
+    Column("headers", Text),
+    Column("value", LargeBinary),
+    Index("outbox_shard", "shard", "id"),
+    _index_of_some("outbox_job_id", "job_id", where="job_id IS NOT NULL"),
+    sqlite_autoincrement=True,
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0.01},
+)
+
+# One row for each shard, from the beginning.
+OUTBOX_SHARDS: Final = Table(
+    "outbox_shards",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("owner", Text),
+    Column("epoch", Integer, nullable=False),
+    Column("lease_until", TIME),
+)
+
+# Who shares them.
+OUTBOX_RELAYS: Final = Table(
+    "outbox_relays",
+    METADATA,
+    Column("relay", Text, primary_key=True),
+    Column("lease_until", TIME, nullable=False),
+)
+
+# Of jobs that came with one; as long as their responses.
+JOB_ORIGINS: Final = Table(
+    "job_origins",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("topic", Text),
+    Column("body", LargeBinary, nullable=False),
 )

@@ -8,7 +8,7 @@ from typing import Final
 
 from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_queries import JobFilter
-from service.domain.job_store import Accepted, Append, JobStore, NewJob, Usage
+from service.domain.job_store import Accepted, Append, JobStore, NewJob, Unstorable, Usage
 from service.domain.jobs import Ending, Failed
 from service.domain.signals import Signals
 from service.domain.stored import ResponseStore
@@ -39,6 +39,14 @@ class SignallingJobs:
         if isinstance(outcome, Accepted):
             self._work_in(new.delay)
         return outcome
+
+    async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Accepted | Repeated | Conflict | Unstorable]:
+        """Work, once the first of them may begin."""
+        outcomes = await self._jobs.accept_many(new)
+        delays = [one.delay for one, outcome in zip(new, outcomes, strict=True) if isinstance(outcome, Accepted)]
+        if delays:
+            self._work_in(min(delays))
+        return outcomes
 
     async def append(self, appends: Sequence[Append]) -> frozenset[tuple[str, int]]:
         """News of every job that got events."""

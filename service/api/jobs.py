@@ -22,7 +22,7 @@ from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.job_queries import JobFilter, JobPlace, JobQueries, ListedJob, PriorityStats
 from service.domain.job_store import Priority
 from service.domain.jobs import TERMINAL, JobState
-from service.domain.stored import StoreError
+from service.domain.stored import RETRY_STORE_SECONDS, StoreError
 
 _DEFAULT_PAGE: Final = 50
 _MAX_PAGE: Final = 1000
@@ -243,4 +243,4 @@ def _may_be_place(owner: str, at: float, job_id: str) -> bool:
 def _unavailable(error: StoreError, more: str = "") -> ServiceError:
     structlog.get_logger().warning(_STORE_FAILED, error=str(error))
     why = "jobs can't be read or moved now: the database failed, and the service's log says why"
-    return ServiceError(Reason.STORE_UNAVAILABLE, why + more)
+    return ServiceError(Reason.STORE_UNAVAILABLE, why + more, retry_after=RETRY_STORE_SECONDS)

@@ -29,12 +29,24 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class JobOrigin:
+    """Where a job came from, for its result; kept as long as its response.
+
+    `topic` is where its result goes, None: the usual one. `body` is bytes that a store never looks into.
+    """
+
+    topic: str | None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to accept, with its response (status queued) and the events that are its beginning.
 
     `api` says which API's request `request` is. `delay` and `start_within` are seconds from now: not before,
     and failed when not started by then (None: any time). `group` is the owner's label, "" for none.
     `log_deltas`: every event is kept for followers, not only items and states. `trace` are W3C headers.
+    `origin` needs a store that has its results published.
     """
 
     response: NewResponse
@@ -49,11 +61,17 @@ class NewJob:
     restart_on_loss: bool = True
     trace: Mapping[str, str] | None = None
     idempotency: Idempotency | None = None
+    origin: JobOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The job is stored, and will reach an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unstorable:
+    """A value of the job is none that the database can hold: nothing was stored, and never will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,15 @@ class JobStore(JobQueries, Protocol):
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Stores a job, its response and its first events; it survives this process when this returns."""
+        ...
+
+    async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Accepted | Repeated | Conflict | Unstorable]:
+        """Stores jobs at once; what became of each, in their order. One that can't be stored is no other's matter.
+
+        As `accept`, but an id that another job or response has is a Conflict: the same is only what has the same
+        owner and key, or the same owner where there is no key. A key counts as long as it is kept, which is longer
+        than its response may be there: a record that is read once more must not make again what was deleted.
+        """
         ...
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:

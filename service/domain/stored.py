@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.domain.idempotency import Idempotency
+
+RETRY_STORE_SECONDS: Final = 2.0
+"""After which a call that failed with the database may be sent again: one that fails over is back in seconds."""
 
 
 class StoreError(Exception):

@@ -18,8 +18,8 @@ from tests.support import postgres
 
 Capture = pytest.CaptureFixture[str]
 TABLES = [
-    *("eurouter_version", "idempotency", "job_requests", "jobs"),
-    *("response_events", "responses", "usage_records"),
+    *("eurouter_version", "idempotency", "job_origins", "job_requests", "jobs"),
+    *("outbox", "outbox_relays", "outbox_shards", "response_events", "responses", "usage_records"),
 ]
 NEW = NewResponse("resp_1", "a", None, "completed", b"r", b"i", 3600.0)
 

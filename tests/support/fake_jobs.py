@@ -24,6 +24,7 @@ from service.domain.job_store import (
     LoggedEvent,
     NewJob,
     Priority,
+    Unstorable,
     Usage,
 )
 from service.domain.jobs import Claimed, Ended, Ending, Failed, Fenced, Job, JobState
@@ -82,6 +83,9 @@ class FakeJobs:
         )
         self.rows[job.id] = Row(new, job, new.response.response, list(new.events), created_at=now)
         return Accepted()
+
+    async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Accepted | Repeated | Conflict | Unstorable]:
+        return [await self.accept(one) for one in new]
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
         self._ask("claim")

@@ -204,7 +204,8 @@ class KafkaCluster(Kafka):
         }
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # An id that begins with a dash would be an option.
+        cluster_id = base64.urlsafe_b64encode(b"e" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         tools = []
         for node in self.nodes:
             arguments = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id]

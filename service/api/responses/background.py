@@ -114,7 +114,8 @@ class BackgroundResponses:
                     return earlier
                 await self._keys.free(owner, new.idempotency.key, outcome.response_id)
             except StoreError as error:
-                raise unavailable(error) from error
+                # Without a key a second accept would be a second job: the first may be stored.
+                raise unavailable(error, again=new.idempotency is not None) from error
         raise ServiceError(Reason.STORE_UNAVAILABLE, "the idempotency key changes all the time: try again")
 
     async def _repeated(self, earlier: Repeated, context: CallContext) -> Submitted:

@@ -16,7 +16,7 @@ from eurouter.v1 import response_object_pb2, responses_pb2
 from service.api.responses.ids import id_of, is_response_id, response_of_item
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.preferences import OPEN, Floor
-from service.domain.stored import Chain, ChainEnd, ResponseStore, StoredResponse, StoreError
+from service.domain.stored import RETRY_STORE_SECONDS, Chain, ChainEnd, ResponseStore, StoredResponse, StoreError
 
 _FIELD: Final = "previous_response_id"
 _STORE_FAILED: Final = "store_failed"
@@ -32,13 +32,17 @@ class ChainLimits:
     size: int = 32 * 1024 * 1024
 
 
-def unavailable(error: StoreError) -> ServiceError:
-    """What a caller is told of a database that failed; why, and which one, is for the operator: it is logged."""
+def unavailable(error: StoreError, *, again: bool = True) -> ServiceError:
+    """What a caller is told of a database that failed; why, and which one, is for the operator: it is logged.
+
+    `again`: the call did nothing, or does the same when it is sent again.
+    """
     structlog.get_logger().warning(_STORE_FAILED, error=str(error))
     return ServiceError(
         Reason.STORE_UNAVAILABLE,
         "responses can't be stored or read now: the database failed, and the service's log says why; a request "
         "with store false and without previous_response_id needs no storage",
+        retry_after=RETRY_STORE_SECONDS if again else None,
     )
 
 

@@ -156,6 +156,7 @@ class Keeper:
                 await self._store.insert(new, reservation.idempotency)
                 reservation.kept()
         except StoreError as error:
-            raise unavailable(error) from error
+            # The model was asked: to send it again would be to ask once more.
+            raise unavailable(error, again=False) from error
         except KeyLostError:
             raise lost() from None

@@ -1,0 +1,1 @@
+"""Kafka: connections to a broker, behind ports of the domain. No rows and no requests here."""

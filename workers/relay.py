@@ -1,0 +1,284 @@
+"""The relay: publishes what the outbox holds, in order for each key, at least once.
+
+It works on the shards that it has a lease of and sends nothing that could still be under way when the lease is
+over. A send whose outcome is unknown ends the publisher, so that nothing of it comes later, and the rows are read
+again: what was deleted meanwhile is not there any more, and its tombstone is. A process that is stopped for longer
+than its lease while it sends has the newest state sent once more when it goes on; only one that dies before it
+could say so leaves an older state behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from service.domain.outbox import Outbox, OutboxRow
+from service.domain.publishing import Delivery, Message, Publisher, PublisherError
+from service.domain.stored import StoreError
+from workers.leases import boottime
+from workers.relay_backlog import Backlog, line_of
+from workers.relay_messages import Messages
+from workers.relay_ports import RelayTelemetry, Render
+from workers.relay_settings import RelaySettings
+
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 5.0
+_SETTLE_TRIES: Final = 5
+
+
+class Relay:
+    """One relay. `run` it once; `stop` lets it leave.
+
+    `name` tells it from others. `make` gives a publisher that is not started. `clock` runs while the machine
+    sleeps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        make: Callable[[], Publisher],
+        render: Render,
+        telemetry: RelayTelemetry,
+        *,
+        settings: Callable[[], RelaySettings] = RelaySettings,
+        clock: Callable[[], float] = boottime,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._name = name
+        self._outbox = outbox
+        self._make = make
+        self._telemetry = telemetry
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._publisher: Publisher | None = None
+        self._held: Mapping[int, int] = {}
+        self._until = self._renewed = self._began = -1e9
+        self._backlog = Backlog()
+        self._messages = Messages(render, self._backlog, telemetry)
+        self._sent: list[tuple[list[OutboxRow], Mapping[int, int]]] = []
+        self._unsure: list[tuple[OutboxRow, int]] = []
+        self._wait = _FIRST_WAIT
+        self._wake = asyncio.Event()
+        self._left = asyncio.Event()
+        self.stopping = False
+
+    def wake(self) -> None:
+        """There may be something to publish. From the event loop's own thread; call it as often as you like."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Reads nothing more; `run` returns when what is under way is over. Idempotent."""
+        self.stopping = True
+        self._wake.set()
+
+    async def leave(self) -> None:
+        """`stop`, and returns when `run` does."""
+        self.stop()
+        await self._left.wait()
+
+    async def run(self) -> None:
+        """Publishes until stopped or cancelled. Whatever fails is tried again."""
+        try:
+            while not self.stopping:
+                self._wake.clear()
+                self._began = self._clock()
+                wait = await self.turn()
+                if wait is not None and not self.stopping:
+                    await self._pause(wait)
+        finally:
+            await self._leave()
+            self._left.set()
+
+    async def turn(self) -> float | None:
+        """One batch. Seconds until the next one if nobody wakes the relay; None: there is more at once."""
+        settings = self._settings()
+        try:
+            await self._hold(settings, settings.renew)
+            await self._confirm()
+            await self._repair()
+            if not self._held:
+                return settings.renew
+            publisher = await self._connect(settings)
+            if publisher is None:
+                return self._longer()
+            rows = await self._read(settings)
+            if not rows:
+                return settings.poll
+            before = self._held
+            # What is sent now must be over within the lease.
+            await self._hold(settings, settings.trusted - settings.send - settings.close)
+            mine = [row for row in rows if self._held.get(row.shard) == before[row.shard]]
+            well = await self._pass_on(publisher, mine, settings)
+            await self._confirm()
+            if self._unsure:
+                await self._hold(settings, 0.0)
+                await self._repair()
+        except StoreError:
+            self._telemetry.store_failed("relay")
+            return self._longer()
+        if not well:
+            return self._longer()
+        self._wait = _FIRST_WAIT
+        return None if len(rows) >= settings.rows else 0.0
+
+    async def _hold(self, settings: RelaySettings, at_least_every: float) -> None:
+        """Renews the leases when that is due, or it is not known whether they lasted."""
+        sent = self._clock()
+        if sent - self._renewed < at_least_every and not self._unsure:
+            return
+        self._held = await self._outbox.hold(self._name, settings.lease)
+        self._renewed, self._until = sent, sent + settings.trusted
+        self._telemetry.holds(len(self._held))
+
+    async def _confirm(self) -> None:
+        """Has deleted what went out. Of a shard that is another's nothing is deleted: it goes out once more."""
+        while self._sent:
+            rows, held = self._sent[0]
+            await self._outbox.sent(rows, held)
+            del self._sent[0]
+
+    async def _repair(self) -> None:
+        """Has what went out too late followed by the newest state. The leases were just renewed."""
+        if self._unsure:
+            lost = [row for row, epoch in self._unsure if self._held.get(row.shard) != epoch]
+            if lost:
+                await self._outbox.again(lost)
+                self._telemetry.late(len(lost))
+            self._unsure.clear()
+
+    async def _connect(self, settings: RelaySettings) -> Publisher | None:
+        if self._publisher is not None:
+            return self._publisher
+        self._publisher = publisher = self._make()
+        try:
+            async with asyncio.timeout(settings.start):
+                await publisher.start()
+        except (PublisherError, TimeoutError) as error:
+            self._telemetry.publisher_failed(error)
+            await self._close()
+            return None
+        return publisher
+
+    async def _read(self, settings: RelaySettings) -> list[OutboxRow]:
+        self._backlog.expire(self._clock())
+        rows = await self._outbox.pending(
+            self._held,
+            settings.rows,
+            most_bytes=settings.most_bytes,
+            most_body=2 * settings.most_value,
+            without=self._backlog.aside,
+            resting=self._backlog.resting,
+        )
+        return self._backlog.in_line(rows)
+
+    async def _pass_on(self, publisher: Publisher, rows: Sequence[OutboxRow], settings: RelaySettings) -> bool:
+        """Sends what is to be sent. False: something failed that may pass."""
+        held = self._held
+        batch, dropped = self._messages.of(rows, self._clock(), settings)
+        went: list[OutboxRow] = []
+        well = True
+        if batch:
+            if self._clock() + settings.send + settings.close > self._until:
+                return False
+            deliveries = await self._send(publisher, [message for _, message in batch], settings)
+            well = all(delivery is Delivery.SENT for delivery in deliveries)
+            if not well:
+                await self._close()
+            went = self._sort(batch, deliveries, settings)
+            if self._clock() >= self._until:
+                # The machine slept, or this process was stopped: others may have sent newer states before.
+                tried = zip(batch, deliveries, strict=True)
+                self._unsure += [
+                    (row, held[row.shard])
+                    for (row, _), delivery in tried
+                    if delivery in (Delivery.SENT, Delivery.UNKNOWN)
+                ]
+        self._telemetry.sent(went)
+        self._telemetry.dropped(dropped)
+        self._backlog.done(went)
+        self._sent.append(([*went, *dropped], held))
+        return well
+
+    async def _send(
+        self, publisher: Publisher, messages: Sequence[Message], settings: RelaySettings
+    ) -> Sequence[Delivery]:
+        try:
+            async with asyncio.timeout(settings.send):
+                return await publisher.send(messages)
+        except TimeoutError:
+            return [Delivery.UNKNOWN] * len(messages)
+
+    def _sort(
+        self, batch: Sequence[tuple[OutboxRow, Message]], deliveries: Sequence[Delivery], settings: RelaySettings
+    ) -> list[OutboxRow]:
+        """The rows that went out. What follows one that did not, in its line, is sent after it once more."""
+        went: list[OutboxRow] = []
+        broken = set()
+        now = self._clock()
+        for (row, message), delivery in zip(batch, deliveries, strict=True):
+            line = line_of(row)
+            if line is not None and line in broken:
+                continue
+            if delivery is Delivery.SENT:
+                went.append(row)
+                continue
+            broken.add(line)
+            self._telemetry.failed(delivery, message.topic)
+            if delivery is Delivery.REFUSED:
+                self._backlog.rest(row, now + settings.rest)
+            elif delivery is Delivery.UNKNOWN:
+                self._backlog.put_aside(row, now + self._wait)
+            elif self._backlog.is_small(row):
+                self._backlog.put_aside(row, now + settings.aside)
+            else:
+                self._backlog.make_small(row)
+        return went
+
+    async def _pause(self, wait: float) -> None:
+        """Until there may be something to publish, and it is worth a batch."""
+        if wait > 0:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        left = self._began + self._settings().gather - self._clock()
+        if left > 0 and not self.stopping:
+            await self._sleep(left)
+
+    def _longer(self) -> float:
+        wait, self._wait = self._wait, min(_LONGEST_WAIT, self._wait * 2)
+        return wait
+
+    async def _close(self) -> bool:
+        """Whether nothing of the publisher's is under way any more, as far as one can tell."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is None:
+            return True
+        try:
+            async with asyncio.timeout(self._settings().close):
+                await publisher.aclose()
+        except TimeoutError as error:
+            self._telemetry.publisher_failed(error)
+            return False
+        return True
+
+    async def _leave(self) -> None:
+        """Tells the database what it must know, and lets others have the shards."""
+        closed = await self._close()
+        for _ in range(_SETTLE_TRIES):
+            try:
+                if self._unsure:
+                    self._held = await self._outbox.hold(self._name, self._settings().lease)
+                await self._confirm()
+                await self._repair()
+                if closed:
+                    await self._outbox.leave(self._name)
+            except StoreError:
+                self._telemetry.store_failed("leave")
+                await self._sleep(_FIRST_WAIT)
+            else:
+                return
