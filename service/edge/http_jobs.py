@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Final
 
@@ -14,13 +13,11 @@ from service import wire
 from service.api.jobs import JobsHandler
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.jobs import JobState
-from service.edge import http_bodies
+from service.edge import http_bodies, http_query
 from service.edge.calls import REQUEST_ID
 from service.edge.http_calls import HttpCall
 
 _LIST_NAMES: Final = ("state", "group", "owner", "page_size", "page_token", "counts")
-_NUMBER: Final = re.compile("[0-9]{1,9}")
-_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 class HttpJobs:
@@ -36,11 +33,11 @@ class HttpJobs:
         asked = pb.ListJobsRequest(states=_states(query.getall("state", ())))
         for name in ("group", "owner", "page_token"):
             if name in query:
-                setattr(asked, name, _text(name, query[name]))
+                setattr(asked, name, http_query.text(name, query[name]))
         if "page_size" in query:
-            asked.page_size = _number("page_size", query["page_size"])
+            asked.page_size = http_query.number("page_size", query["page_size"])
         if "counts" in query:
-            asked.with_counts = _flag("counts", query["counts"])
+            asked.with_counts = http_query.flag("counts", query["counts"])
         return _json(http, await self._jobs.list_jobs(asked, http.call))
 
     async def cancel_jobs(self, http: HttpCall) -> web.StreamResponse:
@@ -54,7 +51,7 @@ class HttpJobs:
         _refuse_unknown(query, ("owner",))
         asked = pb.GetQueueStatsRequest()
         if "owner" in query:
-            asked.owner = _text("owner", query["owner"])
+            asked.owner = http_query.text("owner", query["owner"])
         return _json(http, await self._jobs.queue_stats(asked, http.call))
 
 
@@ -80,23 +77,3 @@ def _states(given: Collection[str]) -> list[pb.JobState.ValueType]:
     if any(name not in known for name in names):
         raise invalid("state", f"must be one or several of {', '.join(known)}")
     return [known[name] for name in names]
-
-
-def _text(name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise invalid(name, "must be UTF-8, percent-encoded") from None
-    return text
-
-
-def _number(name: str, text: str) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise invalid(name, f"must be a whole number; got {text[:20]!r}")
-    return int(text)
-
-
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in _FLAGS:
-        raise invalid(name, f"must be true or false; got {text[:20]!r}")
-    return _FLAGS[text.lower()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -21,16 +20,11 @@ from service.api.responses.stored import StoredResponses
 from service.api.responses.stream import ResponseStream
 from service.api.responses.submission import Submission
 from service.domain.errors import Reason, ServiceError, invalid
-from service.edge import http_bodies
+from service.edge import http_bodies, http_query
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
 from service.edge.http_calls import HttpCall
 from service.edge.submission import REPLAYED, lines_of, submission_of
-
-_NUMBER: Final = re.compile(r"-1|[0-9]{1,9}")
-_TRUE: Final = frozenset({"true", "1"})
-_FALSE: Final = frozenset({"", "false", "0"})
-
 
 _STREAM_ONLY: Final = frozenset({Reason.SHUTTING_DOWN, Reason.DEADLINE_EXCEEDED})
 _FOLLOW_AGAIN: Final = (
@@ -79,8 +73,8 @@ class HttpResponses:
     async def get(self, http: HttpCall) -> web.StreamResponse:
         """GET /responses/{id}; with `stream=true` the events of a background response."""
         include = _list(http, "include")
-        if _flag(http, "stream"):
-            after = _number("starting_after", http.request.query.get("starting_after", "-1"))
+        if http_query.flag("stream", http.request.query.get("stream", "")):
+            after = http_query.number("starting_after", http.request.query.get("starting_after", "-1"))
             return await self._write(http, await self._background.follow(_id(http), after, include, http.call))
         if "starting_after" in http.request.query:
             raise invalid("starting_after", "is for streams only: add stream=true or leave it out")
@@ -101,10 +95,10 @@ class HttpResponses:
         query = http.request.query
         asked = pb.ListInputItemsRequest(response_id=_id(http), include=_list(http, "include"))
         if "limit" in query:
-            asked.limit = _number("limit", query["limit"])
+            asked.limit = http_query.number("limit", query["limit"])
         for name in ("order", "after", "before"):
             if name in query:
-                setattr(asked, name, _text(name, query[name]))
+                setattr(asked, name, http_query.text(name, query[name]))
         return _json(http, await self._stored.input_items(asked, http.call))
 
     async def _submit(
@@ -188,32 +182,11 @@ def _headers(http: HttpCall, *, replayed: bool) -> dict[str, str]:
 
 
 def _id(http: HttpCall) -> str:
-    return _text("response_id", http.request.match_info["id"])
-
-
-def _text(name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise invalid(name, "must be UTF-8, percent-encoded") from None
-    return text
-
-
-def _number(name: str, text: str) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise invalid(name, f"must be a whole number; got {text[:20]!r}")
-    return int(text)
-
-
-def _flag(http: HttpCall, name: str) -> bool:
-    given = http.request.query.get(name, "").lower()
-    if given not in _TRUE | _FALSE:
-        raise invalid(name, f"must be true or false; got {given[:20]!r}")
-    return given in _TRUE
+    return http_query.text("response_id", http.request.match_info["id"])
 
 
 def _list(http: HttpCall, name: str) -> list[str]:
     """A parameter that is repeated, under its name or, as OpenAI's clients send it, with [] after it."""
     query = http.request.query
     given = [*query.getall(name, ()), *query.getall(f"{name}[]", ())]
-    return [_text(name, each) for each in given]
+    return [http_query.text(name, each) for each in given]

@@ -165,7 +165,6 @@ class BackgroundResponses:
             except StoreError as error:
                 raise unavailable(error) from error
             if done:
-                self._followers.wake(response_id)
                 return told
         raise ServiceError(Reason.STORE_UNAVAILABLE, "the response moves too fast to be cancelled: try again")
 
