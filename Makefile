@@ -1,7 +1,8 @@
 # Everything a person or CI does here; needs make and Python 3.11 or newer, nothing else.
 # Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest), WORKERS (processes that
-# test side by side: a number, or auto for one a core, four at most), SEED, JOBS and MUTANT (no_self_fence or
-# no_epoch_check, which must be found) of make chaos.
+# test side by side: a number, or auto for one a core, four at most), and of make chaos SEED, JOBS, KAFKA=1 (half of
+# the jobs by Kafka), BROKERS (how many it has then: 1 or 3) and MUTANT (a worker that lacks a part, by its
+# name in tests/chaos/mutants, which must be found).
 
 PYTHON ?= python3
 PYTEST ?=
@@ -9,6 +10,8 @@ WORKERS ?= auto
 SEED ?= 1
 JOBS ?= 300
 MUTANT ?=
+KAFKA ?=
+BROKERS ?= 1
 
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
@@ -25,8 +28,8 @@ PROTOS := .venv-protos/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup model run smoke test check tests-only clients clients-heavy kafka lint format types imports protos protos-check \
-	protos-baseline golden docs conformance chaos bench lock clean
+.PHONY: help setup model run run-kafka smoke test check tests-only clients clients-heavy kafka lint format types imports \
+	protos protos-check protos-baseline golden docs conformance chaos bench lock clean
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
@@ -77,6 +80,9 @@ run: setup ## serve gRPC and HTTP with a real local model, show one streamed ans
 
 smoke: setup ## the same path as 'make run' with one answer and an exit code
 	@$(BIN)/eurouter serve --demo --once
+
+run-kafka: $(INSTALLED) kafka ## a Kafka broker on 127.0.0.1:9092 for trying things out; Java needed; Ctrl-C ends it
+	@$(BIN)/python -m tests.kafka
 
 ## Checking
 
@@ -143,18 +149,19 @@ golden: setup ## rewrite the golden files from what the code says now; read the 
 	@$(BIN)/python -m pytest tests/golden --update-golden --quiet
 	@git --no-pager diff --stat -- tests/golden
 
-docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, errors
+docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, errors, AsyncAPI
 	@$(BIN)/python -m service.settings.document
 	@$(BIN)/python -m adapters.catalog.document
 	@$(BIN)/python -m service.edge.errors_document
+	@$(BIN)/python -m service.edge.kafka.asyncapi
 
 conformance: setup ## npm llmprobe over the simulator and the local model; writes docs/conformance.md (10 minutes)
 	@$(BIN)/python -m tests.conformance.prepare
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.conformance
 
-chaos: setup ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 (70 s)
-	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.chaos \
-	  --seed $(SEED) --jobs $(JOBS) $(if $(MUTANT),--mutant $(MUTANT))
+chaos: setup kafka ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 KAFKA=1 (2 min)
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) \
+	  $(if $(filter-out 0,$(KAFKA)),--brokers $(BROKERS)) $(if $(MUTANT),--mutant $(MUTANT))
 
 bench: setup ## measure: the bare floor, the sketch and the service, interleaved
 	@$(BIN)/python -m bench

@@ -46,6 +46,26 @@ def _json_line(_logger: Any, method: str, event: MutableMapping[str, Any]) -> by
     return orjson.dumps(event, repr, orjson.OPT_UTC_Z)
 
 
+class OfLibraries(logging.Handler):
+    """Libraries log through the standard library: only their warnings matter, and they never see content.
+
+    Every line goes the same way as ours, so that nobody has to read two forms.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs it under the name of its logger."""
+        message = record.getMessage()
+        # aiokafka's clients try again by themselves, and a new cluster or topic begins with these.
+        if record.name.startswith("aiokafka") and any(word in message for word in _PASSING):
+            return
+        error = record.exc_info[0] if record.exc_info else None
+        values = {"error_type": error.__name__} if error else {}
+        structlog.get_logger().log(record.levelno, "library", logger=record.name, message=message, **values)
+
+
+_PASSING: Final = ("GroupCoordinatorNotAvailableError", "LeaderNotAvailableError", "is not available during auto")
+
+
 def configure(log_format: LogFormat = "auto", level: str = "info") -> None:
     """`auto` is console on a terminal and JSON elsewhere; `level` as in `set_level`."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
@@ -70,9 +90,4 @@ def configure(log_format: LogFormat = "auto", level: str = "info") -> None:
             logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
             cache_logger_on_first_use=False,
         )
-    # Libraries log through the standard library: only their warnings matter, and they never see content.
-    logging.basicConfig(
-        level=max(_threshold.least, logging.WARNING),
-        stream=sys.stderr,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    logging.basicConfig(level=max(_threshold.least, logging.WARNING), handlers=[OfLibraries()])

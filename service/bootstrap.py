@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 from adapters.keys import CertificateOwners, SettingsKeys
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
+from service.api.dead_letters import DeadLettersHandler
 from service.api.jobs import JobsHandler
-from service.api.responses.background import BackgroundResponses
-from service.api.responses.follow import Followers
 from service.api.responses.handler import ResponsesHandler
-from service.api.responses.stored import StoredResponses
 from service.api.routing import RoutingHandler
 from service.edge.admission import Admission
 from service.edge.calls import Calls
@@ -25,11 +24,13 @@ from service.edge.heartbeats import Heartbeats
 from service.edge.http_app import HttpApp
 from service.edge.http_calls import HttpCalls
 from service.edge.http_chat import HttpChat
-from service.edge.http_jobs import HttpJobs
+from service.edge.http_jobs import HttpDeadLetters, HttpJobs
 from service.edge.http_responses import HttpResponses
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.edge.tls import HttpTls, TlsFiles
 from service.engine import Engine, Start, new_id
+from service.kafka_letters import dead_letters
+from service.kafka_side import KafkaSide, leave
 from service.process import Parts, Process
 from service.settings import Settings
 from service.settings.parts import TlsSettings
@@ -66,19 +67,14 @@ class Service(Engine):
         responses = ResponsesHandler(
             self.preparer, self.router, self.database.responses, self.database.keys, window=self.window
         )
-        stored = StoredResponses(self.database.responses)
+        stored, background = self.stored, self.background
         worker = self.worker() if settings.jobs.here else None
-        background = BackgroundResponses(
-            self.preparer,
-            self.router,
-            stored,
-            self.database.jobs,
-            self.database.keys,
-            Followers(self.database.jobs, self.database.signals),
-            restart_on_loss=self.live.restart_on_loss,
-        )
+        kafka = self.kafka(worker) if worker is not None else None
         catalog = CatalogHandler(self.catalog)
         jobs = JobsHandler(self.database.jobs, clock=time.monotonic)
+        letters = DeadLettersHandler(
+            dead_letters(settings.kafka, self.secrets.resolve, self.acceptance().redrive), clock=time.monotonic
+        )
         routing = RoutingHandler(self.catalog, self.router, self.live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
         wrap = GrpcCalls(calls, self.admission, certificates=certificates)
@@ -88,7 +84,7 @@ class Service(Engine):
             responses_service(wrap, responses, stored, background),
             catalog_service(open_to_all, catalog),
             routing_service(wrap, routing),
-            jobs_service(wrap, jobs),
+            jobs_service(wrap, jobs, letters),
         )
         app = HttpApp(
             HttpCalls(calls, self.admission),
@@ -96,6 +92,7 @@ class Service(Engine):
             HttpResponses(responses, stored, background, self._heartbeats, self.live.hint_fields),
             catalog,
             HttpJobs(jobs),
+            HttpDeadLetters(letters),
         ).build(settings.http.max_body_bytes)
         tls = self._http_tls.context if self._http_tls else None
         return Parts(
@@ -103,10 +100,10 @@ class Service(Engine):
             http=HttpServer(app, HttpOptions(settings.http.host, settings.http.port, start.share_ports, tls)),
             admin=None if start.share_ports else self._admin(settings),
             admission=self.admission,
-            tasks=self._tasks(worker),
+            tasks=self._tasks(worker, kafka),
             closers=self.closers,
             drain=self.live.drain,
-            leave=worker.leave if worker is not None else None,
+            leave=partial(leave, worker, kafka) if worker is not None else None,
         )
 
     def _calls(self, *, open_without_keys: bool) -> Calls:
@@ -127,10 +124,12 @@ class Service(Engine):
         app = admin_app(lambda: None if self.process.ready else "starting or draining", self.telemetry.render)
         return HttpServer(app, HttpOptions(settings.admin.host, settings.admin.port))
 
-    def _tasks(self, worker: Worker | None) -> Tasks:
+    def _tasks(self, worker: Worker | None, kafka: KafkaSide | None) -> Tasks:
         tasks = {**self.tasks(), "heartbeats": self._heartbeats.run}
         if worker is not None:
             tasks["worker"] = worker.run
+        if kafka is not None:
+            tasks |= kafka.tasks()
         if self._http_tls is not None:
             poll = self._http_tls.poll
             tasks["tls"] = lambda: every(_TLS_POLL_SECONDS, poll)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from service import dlq_cli
 from service.settings import CONFIG, Settings, SettingsError
 
 _NO_PEPPER: Final = """\
@@ -49,6 +50,8 @@ def main(
                 return _check(config, env)
             case "db":
                 return _database(config, env, options.action)
+            case "dlq":
+                return dlq_cli.run(options, config, env)
             case "keys":
                 return _create_key(config, env, options.name, options.owner, admin=options.admin)
             case _:
@@ -76,6 +79,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_config(check)
 
     _add_database(commands.add_parser)
+    dlq_cli.add_commands(commands.add_parser, _add_config)
 
     keys = commands.add_parser("keys", help="make API keys: keys create").add_subparsers(
         dest="action", required=True, metavar="ACTION"

@@ -32,9 +32,17 @@ from adapters.providers.upstream import HttpUpstream
 from adapters.queue_gauges import QueueGauges
 from adapters.telemetry import PrometheusTelemetry
 from adapters.worker_telemetry import PrometheusWorkerTelemetry
+from service.api.chat.background import ChatJobs, chat_idempotency_of
+from service.api.responses.background import BackgroundResponses
+from service.api.responses.follow import Followers
+from service.api.responses.idempotency import idempotency_of
 from service.api.responses.prepare import Preparer
+from service.api.responses.stored import StoredResponses
 from service.coalesce import LoadWindow
 from service.domain.job_store import JobStore
+from service.edge.kafka.acceptance import RecordAcceptance
+from service.edge.kafka.judging import JobApi
+from service.kafka_side import KafkaSide
 from service.live import LiveSettings
 from service.router import Router
 from service.settings import Settings, SettingsWatcher
@@ -109,7 +117,22 @@ class Engine:
         self.preparer = Preparer(
             self.catalog, self.database.responses, self.live.responses, wall_clock=time.time, new_id=new_id
         )
+        self.stored = StoredResponses(self.database.responses)
+        self.background = self._background()
+        self._name = f"{socket.gethostname()}.{os.getpid()}"
         self._settings = settings
+
+    def _background(self) -> BackgroundResponses:
+        return BackgroundResponses(
+            self.preparer,
+            self.router,
+            self.stored,
+            self.database.jobs,
+            self.database.keys,
+            Followers(self.database.jobs, self.database.signals),
+            restart_on_loss=self.live.restart_on_loss,
+            results_topic=self.live.results_topic,
+        )
 
     @property
     def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
@@ -152,7 +175,7 @@ class Engine:
             window=self.window,
         )
         worker = Worker(
-            f"{socket.gethostname()}.{os.getpid()}",
+            self._name,
             store,
             runner,
             held,
@@ -163,6 +186,49 @@ class Engine:
         )
         self.database.signals.listen(on_work=worker.wake)
         return worker
+
+    def acceptance(self, count: Callable[[str], object] = lambda _reason: None) -> RecordAcceptance:
+        """What makes jobs of records; `count` is told the reason of each that is none."""
+        chat = ChatJobs(
+            self.catalog,
+            self.router,
+            self.live.responses,
+            wall_clock=time.time,
+            new_id=new_id,
+            restart_on_loss=self.live.restart_on_loss,
+            results_topic=self.live.results_topic,
+        )
+        return RecordAcceptance(
+            self.live.intake_rules,
+            {
+                "responses": JobApi(self.background.job, idempotency_of),
+                "chat": JobApi(chat.job, chat_idempotency_of),
+            },
+            self.database.jobs,
+            self.database.keys,
+            self.database.outbox,
+            group=self._settings.kafka.intake_group,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            count=count,
+        )
+
+    def kafka(self, worker: Worker) -> KafkaSide | None:
+        """Kafka's side of the process that this worker works in; None: there is no Kafka."""
+        if not self._settings.kafka.enabled:
+            return None
+        return KafkaSide(
+            # A container that begins again has the name and the process id of the one before.
+            f"{self._name}.{getrandbits(32):08x}",
+            self._settings,
+            self.live,
+            self.database,
+            self.acceptance,
+            wake=worker.wake,
+            resolve=self.secrets.resolve,
+            registry=self.telemetry.shared_registry,
+            report=self.report,
+        )
 
     def report(self, event: str, values: Mapping[str, object]) -> None:
         """Logs what a part of the process tells of itself."""
@@ -190,6 +256,7 @@ def _database(settings: Settings, secrets: Secrets, env: Mapping[str, str]) -> D
         pool_size=database.pool_size,
         connect_seconds=database.connect_seconds,
         seconds=database.statement_seconds,
+        outbox=settings.kafka.enabled,
     )
     return open_database(url, options)
 

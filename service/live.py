@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from adapters.keys import KeyRow, OwnerRow
@@ -9,9 +10,14 @@ from service.api.chat.handler import ChatSettings
 from service.api.responses.history import ChainLimits
 from service.api.responses.prepare import ResponsesSettings
 from service.edge.calls import DeadlineLimits
+from service.edge.kafka.identity import Binding, Identities, OwnerTerms, Signer
+from service.edge.kafka.records import IntakeRules
+from service.edge.kafka.results import Content
 from service.process import DrainTimes
 from service.router import RouterSettings
 from service.settings import Settings
+from service.settings.access import OwnerSettings
+from workers.intake_settings import IntakeSettings
 from workers.runner import RunSettings
 from workers.worker import WorkerSettings
 
@@ -23,6 +29,10 @@ class LiveSettings:
 
     def __init__(self, settings: Settings, *, drain_pause: bool) -> None:
         self._drain_pause = drain_pause
+        # Which topics are read is settled when the process starts, and so is whose they are.
+        self._bindings = [
+            Binding(row.topic, row.owner, row.domain_priority, row.results_topic) for row in settings.kafka.intake
+        ]
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -40,6 +50,11 @@ class LiveSettings:
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
         self._owner_rows = settings.owner_rows
+        self._results_topics = {
+            row.name: row.results_topic for row in settings.owners if settings.kafka.enabled and row.results_topic
+        }
+        self._intake = IntakeSettings(high_water=settings.kafka.high_water)
+        self._intake_rules = _intake_rules(settings, self._bindings)
 
     def chat(self) -> ChatSettings:
         """What chat asks."""
@@ -52,6 +67,22 @@ class LiveSettings:
     def restart_on_loss(self, owner: str) -> bool:
         """Whether a job of this owner may begin anew after output was seen."""
         return owner not in self._never_restart
+
+    def results_topic(self, owner: str) -> str | None:
+        """Where the results of this owner's jobs go; None: where everybody's do, if there is Kafka at all."""
+        return self._results_topics.get(owner)
+
+    def results_content(self) -> Content:
+        """What results hold."""
+        return self._settings.kafka.results_content
+
+    def intake(self) -> IntakeSettings:
+        """How records are taken in."""
+        return self._intake
+
+    def intake_rules(self) -> IntakeRules:
+        """Whom records may come from, and what they may be."""
+        return self._intake_rules
 
     def runs(self) -> RunSettings:
         """Limits of one run of a job."""
@@ -92,3 +123,18 @@ class LiveSettings:
     def owner_rows(self) -> tuple[OwnerRow, ...]:
         """The owners."""
         return self._owner_rows
+
+
+def _intake_rules(settings: Settings, bindings: Sequence[Binding]) -> IntakeRules:
+    kafka = settings.kafka
+    identities = Identities(
+        bindings,
+        [Signer(key.id, row.name, key.raw) for row in settings.owners for key in row.public_keys],
+        map(_terms, settings.owners),
+        trusted_owner_header=kafka.trusted_owner_header,
+    )
+    return IntakeRules(identities, frozenset(settings.hint_fields), kafka.max_record_bytes)
+
+
+def _terms(row: OwnerSettings) -> OwnerTerms:
+    return OwnerTerms(row.name, row.floor.to_domain(), frozenset(row.reply_topics))

@@ -17,9 +17,13 @@ from workers.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker process runs. `finish` gives the seconds for which its jobs may run on at a stop."""
+    """What a worker process runs. `finish` gives the seconds for which its jobs may run on at a stop.
+
+    `leave` ends the worker and what is beside it; `tasks` run all of that.
+    """
 
     worker: Worker
+    leave: Callable[[], Awaitable[None]]
     admin: HttpServer
     tasks: Tasks
     closers: Sequence[Callable[[], Awaitable[None]]]
@@ -51,7 +55,7 @@ class WorkerProcess:
             OSError: the admin port is taken.
         """
         await self._parts.admin.start()
-        self._tasks.start({**self._parts.tasks, "worker": self._parts.worker.run})
+        self._tasks.start(self._parts.tasks)
         self._log.info(log_events.WORKER_STARTED, admin_port=self.admin_port)
 
     async def wait(self) -> None:
@@ -65,7 +69,7 @@ class WorkerProcess:
         self._log.info(log_events.DRAIN_STARTED, jobs=parts.worker.jobs)
         try:
             async with asyncio.timeout(parts.finish() + HAND_BACK_SECONDS):
-                await parts.worker.leave()
+                await parts.leave()
         except TimeoutError:
             self._log.warning(log_events.DRAIN_TIMED_OUT, jobs=parts.worker.jobs)
         await self._tasks.cancel()

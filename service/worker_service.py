@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from adapters import logs
 from service.domain.job_store import JobStore
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.engine import Engine, Start
+from service.kafka_side import leave
 from service.settings import Settings
 from service.until_signal import freeze_what_stays, run, run_until_stopped, say, starting, stop_on_signals
 from service.worker_process import WorkerParts, WorkerProcess
@@ -37,12 +39,15 @@ class WorkerService(Engine):
         """
         super().__init__(settings, start)
         worker = self.worker(leases=leases, jobs=jobs(self.database.jobs))
+        kafka = self.kafka(worker)
+        others = {} if kafka is None else kafka.tasks()
         options = HttpOptions(settings.jobs.admin_host, settings.jobs.admin_port)
         self.process = WorkerProcess(
             WorkerParts(
                 worker,
+                partial(leave, worker, kafka),
                 HttpServer(admin_app(worker.problem, self.telemetry.render), options),
-                self.tasks(),
+                {**self.tasks(), **others, "worker": worker.run},
                 self.closers,
                 lambda: self.live.drain().finish,
             )

@@ -152,8 +152,8 @@ class Relay:
     async def _connect(self, settings: RelaySettings) -> Publisher | None:
         if self._publisher is not None:
             return self._publisher
-        self._publisher = publisher = self._make()
         try:
+            self._publisher = publisher = self._make()
             async with asyncio.timeout(settings.start):
                 await publisher.start()
         except (PublisherError, TimeoutError) as error:

@@ -45,7 +45,8 @@ class Messages:
     def _message(self, row: OutboxRow, settings: RelaySettings) -> Message | None:
         small = self._backlog.is_small(row)
         message = self._render(row, small=small)
-        if message is not None and len(message.value or b"") > settings.most_value and not small:
+        is_result = row.record.kind is OutboxKind.RESULT
+        if is_result and message is not None and len(message.value or b"") > settings.most_value and not small:
             message = self._render(row, small=True)
         return message
 

@@ -12,7 +12,7 @@ class RelaySettings:
     waits at least from one batch to the next; `stale`, the age at which a wake-up helps nobody any more; `rest`,
     for which a topic waits that refused; `aside`, for which a record waits that is never taken.
 
-    `rows` and `most_bytes` bound a batch. Larger values than `most_value` bytes go without their content.
+    `rows` and `most_bytes` bound a batch. A result of more than `most_value` bytes goes without its content.
     """
 
     lease: float = 15.0

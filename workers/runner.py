@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from eurouter.v1 import chat_pb2
 from eurouter.v1 import response_events_pb2 as events_pb
 from eurouter.v1 import response_object_pb2 as object_pb
 from eurouter.v1 import responses_pb2 as pb
@@ -15,7 +16,7 @@ from service.api.opened import unwritable
 from service.api.responses.history import filters_of, status_name
 from service.api.responses.ids import id_of
 from service.api.responses.include import ENCRYPTED
-from service.api.responses.prepare import Preparer
+from service.api.responses.prepare import Asked, Preparer
 from service.api.responses.writer import ResponseWriter
 from service.coalesce import Coalescer
 from service.domain.calls import CallContext, Principal
@@ -23,6 +24,7 @@ from service.domain.errors import Reason, ServiceError
 from service.domain.job_store import ClaimedJob, DoomedJob, Usage
 from service.domain.jobs import Ending, JobState
 from service.router import Router, Run
+from workers.chat_run import ChatAnswer
 from workers.flush import Flusher, JobLog
 from workers.leases import Lease, LeaseLost
 from workers.ports import Outcome, WorkerTelemetry
@@ -39,9 +41,10 @@ class RunSettings:
 
 
 class JobRunner:
-    """Runs jobs of the Responses API. One per process; safe for any number of jobs at a time.
+    """Runs jobs of every API. One per process; safe for any number of jobs at a time.
 
-    A job runs for its owner, under the filters on data that held when it was accepted, its key's among them.
+    What a job makes is written as a response, whatever its API; a chat request gets its completion beside it. A
+    job runs for its owner, under the filters on data that held when it was accepted, its key's among them.
     `clock` is the router's, `window` as for a stream.
     """
 
@@ -113,15 +116,20 @@ class JobRunner:
         if begun := writer.resume(restarted=making.job.restarted):
             await log.put(_bytes(begun), output=False)
         run = await self._open(making)
+        chat = making.chat
         source = Coalescer(run, self._window)
         try:
             events = await source.next()
             writer.response.model = run.endpoint.upstream_model
             while events:
+                if chat is not None:
+                    chat.add(events)
                 made = writer.write(events)
                 if made:
                     await log.put(_bytes(made), output=True)
                 events = await source.next()
+            if chat is not None:
+                making.completion = chat.completion(run, writer.response)
             making.told += _bytes(writer.finish())
             making.model = run.decision.model_used
         except ValueError as error:
@@ -131,16 +139,8 @@ class JobRunner:
 
     async def _open(self, making: _Making) -> Run:
         job, lease = making.job, making.log.lease
-        if job.api != "responses":
-            raise ServiceError(Reason.INTERNAL, f"this version runs no jobs of the {job.api} API")
-        request = pb.CreateResponseRequest.FromString(job.request)
         principal = Principal(job.owner, floor=making.filters)
-        streaming = request.stream if request.HasField("stream") else job.log_deltas
-        chosen = self._preparer.choose(request, principal, streaming=streaming)
-        known = {id_of(item): item for item in making.items}
-        asked = await lease.insist(
-            lambda: self._preparer.converse(chosen, job.owner, known), lambda: self._flusher.failed("read")
-        )
+        asked = await self._read(making, principal)
         context = CallContext(
             principal,
             # Unique to the run, so that an upstream's own log tells runs of one job apart.
@@ -154,16 +154,39 @@ class JobRunner:
         )
         return self._router.open(asked.generation, asked.needs, asked.selection, context)
 
+    async def _read(self, making: _Making, principal: Principal) -> Asked:
+        """What the router is asked for the job."""
+        job = making.job
+        if job.api == "chat":
+            message = chat_pb2.CreateChatCompletionRequest.FromString(job.request)
+            streaming = message.stream if message.HasField("stream") else job.log_deltas
+            making.chat = ChatAnswer(message, self._preparer, principal, streaming=streaming)
+            return making.chat.asked
+        if job.api != "responses":
+            raise ServiceError(Reason.INTERNAL, f"this version runs no jobs of the {job.api} API")
+        request = pb.CreateResponseRequest.FromString(job.request)
+        streaming = request.stream if request.HasField("stream") else job.log_deltas
+        chosen = self._preparer.choose(request, principal, streaming=streaming)
+        known = {id_of(item): item for item in making.items}
+        return await making.log.lease.insist(
+            lambda: self._preparer.converse(chosen, job.owner, known), lambda: self._flusher.failed("read")
+        )
+
 
 class _Making:
-    """One run of one job. `told` are last events for `end` or `fail`, `model` whom its tokens are charged to."""
+    """One run of one job. `told` are last events for `end` or `fail`, `model` whom its tokens are charged to.
 
-    __slots__ = ("_body", "filters", "items", "job", "log", "model", "told", "writer")
+    Of a chat job `chat` gathers the answer, and `completion` is what it came to.
+    """
+
+    __slots__ = ("_body", "chat", "completion", "filters", "items", "job", "log", "model", "told", "writer")
 
     def __init__(self, job: ClaimedJob, log: JobLog, wall_clock: Callable[[], float]) -> None:
         self.job = job
         self.log = log
         self.told: list[bytes] = []
+        self.chat: ChatAnswer | None = None
+        self.completion: chat_pb2.ChatCompletion | None = None
         body = _body(job)
         self.items = pb.StoredResponseInput.FromString(job.input).items
         # The writer fills its response in; what else it holds stays.
@@ -199,6 +222,8 @@ class _Making:
         state = cast("Ending", JobState(status_name(response.status)))
         used = response.usage
         usage = Usage(self.model, used.input_tokens, used.output_tokens) if response.HasField("usage") else None
+        if self.completion is not None and state is not JobState.FAILED:
+            self._body.chat_completion.CopyFrom(self.completion)
         events = [*self.told, terminal.SerializeToString()]
         await self.log.finish(events, state, self._body.SerializeToString(), usage, never.why if never else None)
         return cast("Outcome", state.value)

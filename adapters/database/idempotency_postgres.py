@@ -82,10 +82,12 @@ class PostgresIdempotency:
             # It was given back just then, or its time was over: it may be taken now.
         raise StoreError(f"{self._database.name}: the idempotency key changes all the time; try again")
 
-    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+    async def find(
+        self, owner: str, idempotency: Idempotency, *, gone: bool = False
+    ) -> Repeated | Conflict | Running | None:
         """One statement."""
         rows = await self._database.fetch(_FOUND, owner, idempotency.key)
-        if not rows or rows[0][0]:
+        if not rows or (rows[0][0] and not gone):
             return None
         return outcome_of_find(idempotency, *rows[0][2:])
 

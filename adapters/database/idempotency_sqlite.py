@@ -63,10 +63,13 @@ class SqliteIdempotency:
 
         return await self._database.write(work, durable=False)
 
-    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+    async def find(
+        self, owner: str, idempotency: Idempotency, *, gone: bool = False
+    ) -> Repeated | Conflict | Running | None:
         """One read."""
+        sql = _FOUND if gone else _LIVE
         values = {"owner": owner, "key": idempotency.key, "now": self._database.clock()}
-        row = await self._database.read(lambda connection: connection.execute(_LIVE, values).fetchone())
+        row = await self._database.read(lambda connection: connection.execute(sql, values).fetchone())
         return None if row is None else outcome_of_find(idempotency, *row)
 
     async def free(self, owner: str, key: str, response_id: str) -> None:

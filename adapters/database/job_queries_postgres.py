@@ -105,6 +105,12 @@ FROM unnest($1::smallint[]) AS p (priority)
 STATS: Final = _STATS.replace("{of}", "")
 STATS_OF_OWNER: Final = _STATS.replace("{of}", "AND owner = $2")
 
+RUNNABLE: Final = """
+SELECT count(*) FROM unnest($1::smallint[]) AS p (priority) CROSS JOIN LATERAL (
+  SELECT 1 FROM jobs WHERE status = 'queued' AND priority = p.priority AND not_before <= now() LIMIT $2
+) AS j
+"""
+
 
 @cache
 def list_sql(*, everybody: bool, grouped: bool) -> str:
@@ -172,3 +178,8 @@ class PostgresJobQueries:
         if owner is None:
             return stats_of(await self._database.fetch(STATS, priorities))
         return stats_of(await self._database.fetch(STATS_OF_OWNER, priorities, owner))
+
+    async def runnable(self, most: int) -> int:
+        """One statement over the index of those that wait."""
+        rows = await self._database.fetch(RUNNABLE, list(map(int, Priority)), most)
+        return min(most, int(rows[0][0]))

@@ -100,6 +100,13 @@ STATS_OF_OWNER: Final = (
     .replace("{of}", "AND owner = :owner")
 )
 
+RUNNABLE: Final = """
+SELECT count(*) FROM (
+  SELECT 1 FROM jobs INDEXED BY jobs_waiting
+  WHERE status = 'queued' AND priority = :priority AND not_before <= :now LIMIT :most
+)
+"""
+
 
 class SqliteJobQueries:
     """JobQueries on a SQLite file. `outbox`: that jobs were cancelled is published."""
@@ -164,6 +171,16 @@ class SqliteJobQueries:
             return [connection.execute(sql, {**values, "priority": int(each)}).fetchone() for each in Priority]
 
         return stats_of(await self._database.read(_of_one_moment(work)))
+
+    async def runnable(self, most: int) -> int:
+        """One read for each priority."""
+        values = {"now": self._database.clock(), "most": most}
+
+        def work(connection: sqlite3.Connection) -> int:
+            found = [connection.execute(RUNNABLE, {**values, "priority": int(each)}) for each in Priority]
+            return sum(int(cursor.fetchone()[0]) for cursor in found)
+
+        return min(most, await self._database.read(work))
 
 
 def _cancel(connection: sqlite3.Connection, ids: list[str], now: float, *, outbox: bool) -> None:

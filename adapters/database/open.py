@@ -85,8 +85,8 @@ def _sqlite(target: SqliteTarget, options: DatabaseOptions, clock: Callable[[], 
     signals = LocalSignals()
     return Database(
         file.name,
-        SignallingResponses(SqliteResponses(file, outbox=options.outbox), signals),
-        SignallingJobs(SqliteJobs(file, outbox=options.outbox), signals),
+        SignallingResponses(SqliteResponses(file, outbox=options.outbox), signals, outbox=options.outbox),
+        SignallingJobs(SqliteJobs(file, outbox=options.outbox), signals, outbox=options.outbox),
         SqliteIdempotency(file),
         SqliteOutbox(file),
         signals,
@@ -113,8 +113,8 @@ def _postgres(target: PostgresTarget, options: DatabaseOptions) -> Database:
     signals = PostgresSignals(target, connect_seconds=options.connect_seconds)
     return Database(
         server.name,
-        SignallingResponses(PostgresResponses(server, outbox=options.outbox), signals),
-        SignallingJobs(PostgresJobs(server, outbox=options.outbox), signals),
+        SignallingResponses(PostgresResponses(server, outbox=options.outbox), signals, outbox=options.outbox),
+        SignallingJobs(PostgresJobs(server, outbox=options.outbox), signals, outbox=options.outbox),
         PostgresIdempotency(server),
         PostgresOutbox(server),
         signals,

@@ -17,12 +17,20 @@ SOON_SECONDS: Final = 5.0
 """A job that may begin within this is told of when its time comes; later ones are found by those who look."""
 
 
-class SignallingJobs:
-    """A JobStore that passes everything on. A hint follows its commit, never before."""
+def _nothing() -> None:
+    """Nobody publishes anything."""
 
-    def __init__(self, jobs: JobStore, signals: Signals) -> None:
+
+class SignallingJobs:
+    """A JobStore that passes everything on. A hint follows its commit, never before.
+
+    `outbox`: the store writes what is to be published.
+    """
+
+    def __init__(self, jobs: JobStore, signals: Signals, *, outbox: bool = False) -> None:
         self._jobs = jobs
         self._signals = signals
+        self._to_publish = signals.outbox if outbox else _nothing
         # Nobody waits for what these do.
         self.claim = jobs.claim
         self.renew = jobs.renew
@@ -32,12 +40,14 @@ class SignallingJobs:
         self.list_jobs = jobs.list_jobs
         self.count_jobs = jobs.count_jobs
         self.queue_stats = jobs.queue_stats
+        self.runnable = jobs.runnable
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Work, once the job may begin."""
         outcome = await self._jobs.accept(new)
         if isinstance(outcome, Accepted):
             self._work_in(new.delay)
+            self._to_publish()
         return outcome
 
     async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Accepted | Repeated | Conflict | Unstorable]:
@@ -46,6 +56,7 @@ class SignallingJobs:
         delays = [one.delay for one, outcome in zip(new, outcomes, strict=True) if isinstance(outcome, Accepted)]
         if delays:
             self._work_in(min(delays))
+            self._to_publish()
         return outcomes
 
     async def append(self, appends: Sequence[Append]) -> frozenset[tuple[str, int]]:
@@ -61,6 +72,7 @@ class SignallingJobs:
         finished = await self._jobs.finish(last, state, response, usage, why)
         if finished:
             self._signals.news((last.id,))
+            self._to_publish()
         return finished
 
     async def hand_back(self, held: Sequence[tuple[str, int]]) -> None:
@@ -81,12 +93,15 @@ class SignallingJobs:
         cancelled = await self._jobs.cancel(owner, job_id, epoch, response, event)
         if cancelled:
             self._signals.news((job_id,))
+            self._to_publish()
         return cancelled
 
     async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
         """News of every one."""
         cancelled = await self._jobs.cancel_where(which, limit, older_than)
         self._signals.news(cancelled)
+        if cancelled:
+            self._to_publish()
         return cancelled
 
     def _work_in(self, seconds: float) -> None:
@@ -97,11 +112,12 @@ class SignallingJobs:
 
 
 class SignallingResponses:
-    """A ResponseStore that passes everything on."""
+    """A ResponseStore that passes everything on; `outbox` as for jobs."""
 
-    def __init__(self, responses: ResponseStore, signals: Signals) -> None:
+    def __init__(self, responses: ResponseStore, signals: Signals, *, outbox: bool = False) -> None:
         self._responses = responses
         self._signals = signals
+        self._to_publish = signals.outbox if outbox else _nothing
         # A foreground response is followed by nobody, and what expires has no hurry.
         self.insert = responses.insert
         self.get = responses.get
@@ -113,4 +129,5 @@ class SignallingResponses:
         deleted = await self._responses.delete(owner, response_id)
         if deleted:
             self._signals.news((response_id,))
+            self._to_publish()
         return deleted

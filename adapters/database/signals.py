@@ -24,9 +24,10 @@ class Hints:
     work: bool = False
     everything: bool = False
     ids: set[str] = field(default_factory=set)
+    outbox: bool = False
 
     def __bool__(self) -> bool:
-        return self.work or self.everything or bool(self.ids)
+        return self.work or self.everything or self.outbox or bool(self.ids)
 
     def add(self, ids: Iterable[str]) -> None:
         """More news."""
@@ -39,9 +40,9 @@ class Hints:
 
     def take(self, *, work: bool = True) -> Hints:
         """All that waits, which waits no more; the hint of work stays when `work` is False."""
-        taken = Hints(self.work and work, self.everything, self.ids)
+        taken = Hints(self.work and work, self.everything, self.ids, self.outbox)
         self.work = self.work and not work
-        self.everything, self.ids = False, set()
+        self.everything, self.outbox, self.ids = False, False, set()
         return taken
 
 
@@ -50,6 +51,7 @@ class LocalSignals:
 
     def __init__(self) -> None:
         self._on_work: list[Callable[[], None]] = []
+        self._on_outbox: list[Callable[[], None]] = []
         self._on_news: list[Callable[[str], None]] = []
         self._on_missed: list[Callable[[], None]] = []
         self._here = Hints()
@@ -70,15 +72,22 @@ class LocalSignals:
         self._here.add(response_ids)
         self._soon()
 
+    def outbox(self) -> None:
+        """As the port."""
+        self._here.outbox = True
+        self._soon()
+
     def listen(
         self,
         *,
         on_work: Callable[[], None] | None = None,
+        on_outbox: Callable[[], None] | None = None,
         on_news: Callable[[str], None] | None = None,
         on_missed: Callable[[], None] | None = None,
     ) -> None:
         """As the port."""
         self._on_work += [on_work] if on_work else []
+        self._on_outbox += [on_outbox] if on_outbox else []
         self._on_news += [on_news] if on_news else []
         self._on_missed += [on_missed] if on_missed else []
 
@@ -87,13 +96,14 @@ class LocalSignals:
         await asyncio.Event().wait()
 
     def missed(self) -> None:
-        """Everybody here looks once, at work and at everything that is followed."""
-        self._here.work = self._here.everything = True
+        """Everybody here looks once, at work, the outbox and everything that is followed."""
+        self._here.work = self._here.outbox = self._here.everything = True
         self._soon()
 
     def hear(self, hints: Hints) -> None:
         """Hints from elsewhere."""
         self._here.work = self._here.work or hints.work
+        self._here.outbox = self._here.outbox or hints.outbox
         self._here.everything = self._here.everything or hints.everything
         self._here.add(hints.ids)
         self._soon()
@@ -108,6 +118,9 @@ class LocalSignals:
         hints = self._here.take()
         if hints.work:
             for told in self._on_work:
+                told()
+        if hints.outbox:
+            for told in self._on_outbox:
                 told()
         if hints.everything:
             for told in self._on_missed:

@@ -25,6 +25,7 @@ FAILED: Final = "hints_failed"
 _FORM: Final = "1"
 _WORK: Final = "w"
 _EVERYTHING: Final = "*"
+_OUTBOX: Final = "o"
 _NEITHER: Final = "-"
 _LIMIT: Final = 7900
 """Bytes of a payload: PostgreSQL takes less than 8000."""
@@ -97,6 +98,13 @@ class PostgresSignals(LocalSignals):
         super().news(ids)
         if self._open and ids:
             self._away.add(ids)
+            self._some.set()
+
+    def outbox(self) -> None:
+        """As the port."""
+        super().outbox()
+        if self._open:
+            self._away.outbox = True
             self._some.set()
 
     async def run(self, report: Report = quiet) -> None:
@@ -187,8 +195,8 @@ class PostgresSignals(LocalSignals):
 
 def payloads(token: str, hints: Hints) -> list[str]:
     """As they travel, each short enough: who tells, what, and ids. At least one."""
-    flags = (_WORK if hints.work else "") + (_EVERYTHING if hints.everything else "")
-    parts = [_FORM, token, flags or _NEITHER]
+    said = ((_WORK, hints.work), (_EVERYTHING, hints.everything), (_OUTBOX, hints.outbox))
+    parts = [_FORM, token, "".join(flag for flag, is_set in said if is_set) or _NEITHER]
     size = len(" ".join(parts))
     told: list[str] = []
     for response_id in hints.ids:
@@ -208,9 +216,9 @@ def read(payload: str) -> tuple[str, Hints]:
     """Who told it, and what. What another version told, or a stranger, may mean anything."""
     form, *rest = payload.split(" ")
     if form != _FORM or len(rest) < 2:
-        return "", Hints(work=True, everything=True)
+        return "", Hints(work=True, everything=True, outbox=True)
     token, flags, *ids = rest
-    return token, Hints(_WORK in flags, _EVERYTHING in flags, set(ids))
+    return token, Hints(_WORK in flags, _EVERYTHING in flags, set(ids), _OUTBOX in flags)
 
 
 async def _close(connection: Connection) -> None:

@@ -64,8 +64,13 @@ class IdempotencyKeys(Protocol):
         """
         ...
 
-    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
-        """What came before under the key; None: it is free. One read."""
+    async def find(
+        self, owner: str, idempotency: Idempotency, *, gone: bool = False
+    ) -> Repeated | Conflict | Running | None:
+        """What came before under the key; None: it is free. One read.
+
+        `gone`: also of a response that was deleted, as long as its key is kept.
+        """
         ...
 
     async def free(self, owner: str, key: str, response_id: str) -> None:

@@ -106,3 +106,7 @@ class JobQueries(Protocol):
     async def queue_stats(self, owner: str | None) -> Mapping[Priority, PriorityStats]:
         """Every priority's statistics, of one owner or (None) of all."""
         ...
+
+    async def runnable(self, most: int) -> int:
+        """How many jobs of all owners may be claimed now, `most` if there are more: what it costs is bounded."""
+        ...

@@ -31,17 +31,23 @@ class Signals(Protocol):
         """Events of these responses were written, or their state moved. As `work`."""
         ...
 
+    def outbox(self) -> None:
+        """There may be something to publish. As `work`."""
+        ...
+
     def listen(
         self,
         *,
         on_work: Callable[[], None] | None = None,
+        on_outbox: Callable[[], None] | None = None,
         on_news: Callable[[str], None] | None = None,
         on_missed: Callable[[], None] | None = None,
     ) -> None:
         """Has these called from now on, in the event loop, after any others that were registered.
 
-        `on_work`: there may be something to claim. `on_news`: of the response with this id. `on_missed`: hints
-        were lost, or too many to name: look at everything once. They must not block or raise.
+        `on_work`: there may be something to claim; `on_outbox`: to publish. `on_news`: of the response with this
+        id. `on_missed`: hints were lost, or too many to name: look at everything once. They must not block or
+        raise.
         """
         ...
 

@@ -18,7 +18,7 @@ from service.edge import http_errors
 from service.edge.calls import REQUEST_ID, request_id_of
 from service.edge.http_calls import HttpCall, HttpCalls
 from service.edge.http_chat import HttpChat
-from service.edge.http_jobs import HttpJobs
+from service.edge.http_jobs import HttpDeadLetters, HttpJobs
 from service.edge.http_responses import HttpResponses
 
 PREFIXES: Final = ("/api/v1", "/v1")
@@ -62,6 +62,7 @@ class HttpApp:
     responses: HttpResponses
     catalog: CatalogHandler
     jobs: HttpJobs
+    letters: HttpDeadLetters
 
     def build(self, max_body_bytes: int) -> web.Application:
         """The aiohttp application. Bodies above `max_body_bytes` get 413."""
@@ -96,6 +97,8 @@ class HttpApp:
             ("GET", "jobs", "jobs.list", self.jobs.list_jobs),
             ("POST", "jobs/cancel", "jobs.cancel", self.jobs.cancel_jobs),
             ("GET", "jobs/stats", "jobs.stats", self.jobs.queue_stats),
+            ("GET", "dead-letters", "dead_letters.list", self.letters.list_dead_letters),
+            ("POST", "dead-letters/redrive", "dead_letters.redrive", self.letters.redrive_dead_letters),
         )
         return tuple((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
 

@@ -1,4 +1,4 @@
-"""The routes of jobs as a whole: lists, statistics, the cancel of many."""
+"""The routes of jobs as a whole: lists, statistics, the cancel of many; and those of dead letters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from eurouter.v1 import jobs_pb2 as pb
 from google.protobuf.message import Message
 
 from service import wire
+from service.api.dead_letters import DeadLettersHandler
 from service.api.jobs import JobsHandler
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.jobs import JobState
@@ -18,6 +19,7 @@ from service.edge.calls import REQUEST_ID
 from service.edge.http_calls import HttpCall
 
 _LIST_NAMES: Final = ("state", "group", "owner", "page_size", "page_token", "counts")
+_LETTER_NAMES: Final = ("owner", "reason", "topic", "page_size", "page_token", "content")
 
 
 class HttpJobs:
@@ -55,6 +57,32 @@ class HttpJobs:
         return _json(http, await self._jobs.queue_stats(asked, http.call))
 
 
+class HttpDeadLetters:
+    """The routes over the same handler as the gRPC service."""
+
+    def __init__(self, letters: DeadLettersHandler) -> None:
+        self._letters = letters
+
+    async def list_dead_letters(self, http: HttpCall) -> web.StreamResponse:
+        """GET /dead-letters."""
+        query = http.request.query
+        _refuse_unknown(query, _LETTER_NAMES)
+        asked = pb.ListDeadLettersRequest(reasons=_words("reason", query.getall("reason", ())))
+        for name, field in (("owner", "owner"), ("topic", "original_topic"), ("page_token", "page_token")):
+            if name in query:
+                setattr(asked, field, http_query.text(name, query[name]))
+        if "page_size" in query:
+            asked.page_size = http_query.number("page_size", query["page_size"])
+        if "content" in query:
+            asked.with_content = http_query.flag("content", query["content"])
+        return _json(http, await self._letters.list_dead_letters(asked, http.call))
+
+    async def redrive_dead_letters(self, http: HttpCall) -> web.StreamResponse:
+        """POST /dead-letters/redrive."""
+        asked = http_bodies.parse(pb.RedriveDeadLettersRequest, await http.read(), frozenset(), [])
+        return _json(http, await self._letters.redrive_dead_letters(asked, http.call))
+
+
 def _json(http: HttpCall, message: Message) -> web.Response:
     headers = {REQUEST_ID: http.call.request_id}
     return web.Response(body=wire.render_bytes(message), content_type="application/json", headers=headers)
@@ -70,8 +98,12 @@ def _refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
         raise ServiceError(Reason.UNKNOWN_FIELD, f"{first.path}: {first.message}", violations=tuple(unknown))
 
 
+def _words(name: str, given: Collection[str]) -> list[str]:
+    """A parameter that may be repeated, each time with one word or several between commas."""
+    return [http_query.text(name, word.strip()) for word in ",".join(given).split(",") if word.strip()]
+
+
 def _states(given: Collection[str]) -> list[pb.JobState.ValueType]:
-    """A parameter that may be repeated, each time with one state or several between commas."""
     names = [name.strip() for name in ",".join(given).split(",") if name.strip()]
     known = {state.value: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
     if any(name not in known for name in names):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from adapters.documents.shapes import Part, PreferencesPart
 from adapters.keys import KeyRow, OwnerRow
 from service.domain.catalog import Rule
+from service.settings.kafka import PublicKeySettings, TopicName
 from service.settings.parts import FloorSettings
 
 
@@ -74,6 +75,17 @@ class OwnerSettings(Part):
         default="restart",
         description="What becomes of a background response whose worker was lost after output could be seen: "
         "begun anew, readers told to start over, or failed.",
+    )
+    public_keys: tuple[PublicKeySettings, ...] = Field(
+        default=(), description="Keys with which its records in Kafka are signed, on topics that owners share."
+    )
+    reply_topics: tuple[TopicName, ...] = Field(
+        default=(), description="Topics that its records may ask their results to be sent to, by reply-topic."
+    )
+    results_topic: TopicName | None = Field(
+        default=None,
+        description="The topic of all results of its jobs, whichever door they came by; left out, "
+        "kafka.names.results. A binding's own and a record's reply-topic come before it.",
     )
 
     def to_domain(self) -> OwnerRow:

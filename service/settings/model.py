@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from adapters.documents.shapes import SecretReference
 from adapters.keys import KeyRow, OwnerRow
 from service.settings.access import KeySettings, OwnerSettings, RuleSettings
+from service.settings.kafka import KafkaSettings
+from service.settings.kafka_topics import Found, check_kafka
 from service.settings.parts import (
     LIVE,
     AdminSettings,
@@ -97,6 +99,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings, description="Where responses are stored.")
     jobs: JobsSettings = Field(default_factory=JobsSettings, description="Background responses.")
     responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="Stored responses.")
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings, description="Jobs and results by Kafka.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
     drain: DrainSettings = Field(
         default_factory=DrainSettings, description="What happens on SIGTERM.", json_schema_extra=LIVE
@@ -146,10 +149,6 @@ class Settings(BaseSettings):
         return is_loopback(self.grpc.host) and is_loopback(self.http.host)
 
 
-Found = tuple[tuple[int | str, ...], str]
-"""Where (keys and list positions) and what is wrong."""
-
-
 def check_across(settings: Settings) -> Iterator[Found]:
     """Everything that is wrong between sections that are right by themselves."""
     for name, door in (("grpc", settings.grpc), ("http", settings.http)):
@@ -179,6 +178,7 @@ def check_across(settings: Settings) -> Iterator[Found]:
             if taken.setdefault(name, owner.name) != owner.name:
                 where = ("owners", position, "client_certificates", number)
                 yield where, f"'{name}' speaks for the owner '{taken[name]}' already"
+    yield from check_kafka(settings)
 
 
 def _shared_ports(settings: Settings) -> Iterator[Found]:

@@ -14,6 +14,7 @@ from adapters.database.url import DatabaseUrlError, default_url, is_reference, p
 from adapters.documents.problems import suggestion
 from service.domain.catalog import Catalog, Provider, ProviderStatus
 from service.domain.fields import Field
+from service.settings.kafka import KafkaSecuritySettings, KafkaSettings
 from service.settings.model import Settings
 
 MIN_PEPPER: Final = 16
@@ -72,6 +73,7 @@ def warnings(
     if not usable_models(catalog) and not discovering:
         yield "no provider can be used: every chat request will be refused"
     yield from _hint_problems(settings.hint_fields)
+    yield from _kafka_warnings(settings.kafka)
     for rule in settings.rules:
         for name in (*((rule.model,) if rule.model else ()), *rule.models):
             if not _is_known(name, catalog) and not discovering:
@@ -90,6 +92,8 @@ def problems(settings: Settings, resolve: Callable[[str], str], *, has_doors: bo
     """
     yield from _database_problem(settings.database.url, resolve)
     yield from _missing_files({"upstream.ca_file": settings.upstream.ca_file})
+    if settings.kafka.enabled:
+        yield from _kafka_problems(settings.kafka.security, resolve)
     if has_doors:
         yield from _problems_of_doors(settings, resolve)
 
@@ -127,6 +131,36 @@ def _database_problem(url: str | None, resolve: Callable[[str], str]) -> Iterato
         yield f"database.url: {url}: {error}"
     except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
         yield f"database.url: {error}"
+
+
+def _kafka_problems(security: KafkaSecuritySettings, resolve: Callable[[str], str]) -> Iterator[str]:
+    for name, reference in (("password", security.password), ("token", security.token)):
+        if reference is not None:
+            try:
+                resolve(reference)
+            except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
+                yield f"kafka.security.{name}: {error}"
+    yield from _missing_files(
+        {f"kafka.security.{name}": getattr(security, name) for name in ("ca_file", "cert", "key")}
+    )
+    if security.ca_file is not None and security.ca_file.is_file():
+        try:
+            ssl.create_default_context(cafile=security.ca_file)
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error.strerror
+            yield f"kafka.security.ca_file: {security.ca_file} holds no certificate that can be used ({reason})"
+    cert, key = security.cert, security.key
+    if cert is not None and key is not None and cert.is_file() and key.is_file():
+        yield from _certificate_problem("kafka.security", cert, key)
+
+
+def _kafka_warnings(kafka: KafkaSettings) -> Iterator[str]:
+    security = kafka.security
+    if security.protocol == "SASL_PLAINTEXT" and security.mechanism in ("PLAIN", "OAUTHBEARER"):
+        yield f"kafka.security: {security.mechanism} sends the secret unencrypted: use SASL_SSL"
+    if kafka.trusted_owner_header is not None:
+        header, topic = kafka.trusted_owner_header, kafka.names.submit
+        yield f"kafka.trusted_owner_header: by '{header}' whoever may write to '{topic}' may claim to be anybody"
 
 
 def _hint_problems(names: Collection[str]) -> Iterator[str]:

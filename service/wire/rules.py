@@ -169,6 +169,7 @@ LIST_WHEN_EMPTY: Final = _fields(
     " ResponseOutputText.annotations ResponseOutputText.logprobs ResponseOutputTextDeltaEvent.logprobs"
     " ResponseOutputTextDoneEvent.logprobs ResponseReasoningItem.summary ResponseToolOutput.output"
     " ResponseTopLogprob.bytes ListJobsResponse.jobs QueueStats.priorities"
+    " ListDeadLettersResponse.dead_letters RedriveDeadLettersResponse.letters"
 )
 
 # Objects that answers always have, with what they always have themselves.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,6 +124,14 @@ def _json_text(shape: rules.JsonShape) -> Coerce:
     return coerce
 
 
+def _bytes(value: object) -> bytes:
+    given = text(value)
+    try:
+        return b64decode(given, validate=True)
+    except ValueError:
+        raise InvalidValueError("expected bytes in base64, with its padding") from None
+
+
 def _string_or_id(value: object) -> str:
     if type(value) is str:
         return value
@@ -135,6 +144,7 @@ def _string_or_id(value: object) -> str:
 
 _BY_TYPE: Final[dict[int, Coerce]] = {
     FieldDescriptor.TYPE_STRING: text,
+    FieldDescriptor.TYPE_BYTES: _bytes,
     FieldDescriptor.TYPE_BOOL: _boolean,
     FieldDescriptor.TYPE_DOUBLE: _number,
     FieldDescriptor.TYPE_INT32: _integer(32),

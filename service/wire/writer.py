@@ -7,24 +7,26 @@ whoever filled the message answers for its being JSON.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from service.wire import rules, times
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
+    from google.protobuf.descriptor import Descriptor, OneofDescriptor
     from google.protobuf.message import Message
 
 
 Convert = Callable[[Any], object]
 Fresh = Callable[[], object]
-Fields = Mapping["FieldDescriptor", tuple[str, Convert | None]]
+Fields = Mapping[FieldDescriptor, tuple[str, Convert | None]]
 
 _by_class: Final[dict[type, Convert]] = {}
 _by_name: Final[dict[str, Convert]] = {**times.WRITERS}
@@ -176,7 +178,7 @@ def _always(descriptor: Descriptor) -> tuple[dict[str, object], tuple[tuple[str,
         elif field.full_name in rules.ZERO_WHEN_UNSET:
             template[field.name] = 0
         elif not _may_be_absent(field):
-            template[field.name] = field.default_value
+            template[field.name] = "" if field.type == FieldDescriptor.TYPE_BYTES else field.default_value
     return template, tuple(fresh)
 
 
@@ -219,6 +221,8 @@ def _convert_one(field: FieldDescriptor) -> Convert | None:
         return _string_or_id
     if field.enum_type is not None:
         return rules.enum_names(field.enum_type).get
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return _base64
     if field.message_type is None:
         return None
     if field.message_type.full_name == rules.OPAQUE:
@@ -236,6 +240,10 @@ def _text_or_parts(write: Convert, arm: str, parts: Any) -> object:
         if not part.HasField("prompt_cache_breakpoint"):
             return part.text
     return [write(part) for part in parts]
+
+
+def _base64(value: bytes) -> object:
+    return b64encode(value).decode()
 
 
 def _opaque(value: Any) -> object:

@@ -16,7 +16,7 @@ from service.settings import Settings
 from tests.support.pages import anchors, links, pages, spans
 from tests.support.parts import ROOT
 
-FOLDERS: Final = ("adapters", "bench", "deploy", "docs", "protos", "service", "tests", "workers")
+FOLDERS: Final = ("adapters", "bench", "deploy", "docs", "examples", "protos", "service", "tests", "workers")
 PAGES: Final = {page.relative_to(ROOT).as_posix(): page for page in pages()}
 each_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 

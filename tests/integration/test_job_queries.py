@@ -168,6 +168,20 @@ async def test_statistics_tell_runnable_from_waiting(w: World) -> None:
     assert (await w.store.queue_stats("a"))[Priority.HIGH] == PriorityStats(in_progress=1)
 
 
+async def test_those_that_may_begin_are_counted_up_to_a_bound(w: World) -> None:
+    assert await w.store.runnable(10) == 0
+    await w.accept_all([1, 2, 3])
+    await w.accept(4, priority=Priority.BULK)
+    await w.accept(5, priority=Priority.HIGH, owner="b")
+    await w.accept(6, delay=100.0)
+    assert await w.store.runnable(10) == 5
+    assert await w.store.runnable(4) == 4
+    await w.claim(1)
+    assert await w.store.runnable(10) == 4
+    await w.wait(100)
+    assert await w.store.runnable(10) == 5
+
+
 async def test_a_cancelled_job_is_over_everywhere_and_its_last_event_has_no_body(w: World) -> None:
     await w.accept(1)
     await w.accept(2)

@@ -225,6 +225,11 @@ class FakeJobs:
         self._ask("queue_stats")
         return {priority: self._stats(JobFilter(owner=owner), priority) for priority in Priority}
 
+    async def runnable(self, most: int) -> int:
+        self._ask("runnable")
+        stats = [self._stats(JobFilter(), priority) for priority in Priority]
+        return min(most, sum(one.runnable for one in stats))
+
     def _stats(self, which: JobFilter, priority: Priority) -> PriorityStats:
         now = self.clock()
         found = [row.job for row in self._which(which) if row.new.priority is priority]

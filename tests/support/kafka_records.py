@@ -9,10 +9,10 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.domain.consuming import Record
 from service.domain.preferences import Floor
 from service.edge.kafka import names
 from service.edge.kafka.identity import Binding, Identities, OwnerTerms, Signer
-from service.edge.kafka.record import Record
 from service.edge.kafka.records import Intake, IntakeRules, read_record
 from service.edge.kafka.rejections import RejectedRecordError
 from service.edge.kafka.signatures import sign

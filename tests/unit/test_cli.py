@@ -258,3 +258,30 @@ def test_help_says_what_happens_without_settings(arguments: list[str], said: str
         cli.main(arguments, {})
     assert caught.value.code == 0
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_dead_letters_without_kafka_are_one_line_on_stderr(capsys: Capture) -> None:
+    assert cli.main(["dlq", "list"], {}) == 1
+    assert capsys.readouterr() == ("", "there is no Kafka: set kafka.bootstrap_servers\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["redrive"], "which letters? Name IDs"),
+        (["redrive", "0:1", "--reason", "expired"], "IDs say which letters"),
+        (["redrive", "--owner", "a", "--vouched-owner", "a"], "--vouched-owner is for those without an owner"),
+        (["list", "--limit", "ten"], "must be a number from 1 to 9999999"),
+        (["list", "--limit", "\u00b2"], "must be a number from 1 to 9999999"),
+        (["show"], "ID"),
+    ],
+)
+def test_a_command_on_dead_letters_that_does_not_say_which_ends_with_2(
+    capsys: Capture, arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["dlq", *arguments], {})
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err

@@ -1,8 +1,13 @@
-"""Whatever the bytes of a record are: it is a job, or it is refused with a reason. Nothing else is raised."""
+"""Whatever the bytes of a record are: it is a job, or it is refused with a reason. Nothing else is raised.
+
+And whatever becomes of it, it is stored as one of the two, and its neighbours are what they are without it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from eurouter.v1 import responses_pb2
@@ -10,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api.responses.ids import is_response_id
+from service.domain.consuming import Record
+from service.domain.intake import BatchOutcome, TryLaterError
 from service.edge.kafka import names
-from service.edge.kafka.record import Record
+from service.edge.kafka.dead_letters import MOST_BYTES, read_dead_letter
 from service.edge.kafka.records import Intake, read_record
 from service.edge.kafka.rejections import RejectedRecordError
 from service.edge.submission import submission_of
 from tests.support.any_message import messages
-from tests.support.kafka_records import NOW, SHARED, TOPIC, rules
+from tests.support.kafka_acceptance import Intakes, database_away, no_such_model
+from tests.support.kafka_records import NOW, SHARED, TOPIC, record, rules
 
 TRUSTED = "x-owner"
 RULES = rules(trusted_owner_header=TRUSTED)
@@ -125,3 +133,83 @@ def test_any_record_that_an_operator_vouches_for_is_a_job_or_refused(given_: Rec
     found = read(given_, vouched_owner="team-b")
     owner = found.owner if isinstance(found, RejectedRecordError) else found.principal.owner
     assert owner == "team-b"
+
+
+FAILURES: dict[str, list[BaseException]] = {
+    "away": [database_away()],
+    "gone": [no_such_model()],
+    "fault": [RuntimeError("a fault of ours")],
+    "once": [RuntimeError("a fault of the moment"), no_such_model()],
+}
+asking = st.builds(
+    lambda model, offset: record({"model": model, "input": "x"}, offset=offset),
+    st.sampled_from(["small", *FAILURES]),
+    st.integers(100, 110),
+)
+FIRST, LAST = record(offset=1), record(offset=2)
+GOOD = {read_record(one, RULES, NOW).response_id for one in (FIRST, LAST)}
+
+
+async def taken(intakes: Intakes, batch: Sequence[Record]) -> BatchOutcome | None:
+    try:
+        return await intakes.acceptance.accept(batch)
+    except TryLaterError:
+        return None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(records, asking), max_size=6), st.integers(0, 2), st.integers(0, 2))
+def test_every_record_is_stored_as_a_job_or_a_dead_letter_and_harms_no_other(
+    given_: list[Record], away: int, crashes: int
+) -> None:
+    intakes = Intakes(trusted_owner_header=TRUSTED)
+    failures = {model: list(errors) for model, errors in FAILURES.items()}
+    intakes.responses.failures = intakes.chat.failures = failures
+    intakes.store.down["accept_many"] = away
+    for one in given_[:crashes]:
+        found = read(one)
+        if isinstance(found, Intake):
+            intakes.store.crash.add(found.response_id)
+    batch = [FIRST, *given_, LAST]
+
+    async def until_stored() -> BatchOutcome:
+        for _ in range(away):
+            assert await taken(intakes, batch) is None
+        outcome = await taken(intakes, batch)
+        if outcome is None:
+            # Letters are for whole batches: none twice.
+            assert intakes.store.letters == []
+            failures["away"].clear()
+            outcome = await taken(intakes, batch)
+        assert outcome is not None
+        return outcome
+
+    outcome = asyncio.run(until_stored())
+    assert outcome.accepted + outcome.repeated + outcome.rejected == len(batch)
+    assert outcome.rejected == len(intakes.store.letters) == len(intakes.counted)
+    assert set(intakes.store.jobs) >= GOOD - intakes.store.crash
+    # Each that was not refused is there, under its identity.
+    dead = [(letter.key, letter.value) for letter in intakes.store.letters]
+    for one in given_:
+        found = read(one)
+        if isinstance(found, RejectedRecordError):
+            assert (one.key, one.value) in dead
+        elif (one.key, one.value) not in dead:
+            assert (found.principal.owner, found.submission.idempotency_key) in intakes.store.keys
+    for letter in intakes.store.letters:
+        size = sum(len(name) + len(value) for name, value in letter.headers)
+        assert size + len(letter.key or b"") + len(letter.value or b"") <= MOST_BYTES
+        assert read_dead_letter(Record("dlq", 0, 0, 0, letter.key, letter.value, list(letter.headers)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(records)
+def test_any_record_that_an_operator_submits_again_is_a_job_or_told_why_not(given_: Record) -> None:
+    intakes = Intakes(trusted_owner_header=TRUSTED)
+    found = read(given_, vouched_owner="team-b")
+    told = asyncio.run(intakes.acceptance.redrive(given_, "team-b"))
+    if isinstance(found, RejectedRecordError):
+        assert (told.reason, told.response_id) == (found.reason.value, "")
+        assert told.message
+    else:
+        assert list(intakes.store.jobs) == [told.response_id] == [found.response_id]

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from eurouter.v1 import chat_pb2, responses_pb2
 
+from service.domain.consuming import Record
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.job_store import Priority
 from service.domain.preferences import Floor
 from service.edge.kafka import names
 from service.edge.kafka.identity import Binding, Identities
-from service.edge.kafka.record import Record
-from service.edge.kafka.records import IntakeRules, Source, read_record
+from service.edge.kafka.records import IntakeRules, OutdatedRecordError, Source, read_record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, rejection_of
 from tests.support.kafka_records import (
     ASKED,
@@ -158,6 +158,42 @@ def test_a_record_that_comes_too_late_has_expired() -> None:
     error = refused(record(headers={"eurouter-expires-at": EARLIER}))
     assert error.reason is Rejection.EXPIRED
     assert error.message == "eurouter-expires-at has passed: submit it again with a later one"
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [({"eurouter-expires-at": EARLIER}, "expired"), ({"reply-topic": "team-b.results"}, "foreign_reply_topic")],
+)
+def test_what_is_refused_for_what_changes_with_time_says_which_job_it_may_be(
+    headers: dict[str, str], reason: str
+) -> None:
+    error = refused(record(headers=headers))
+    assert isinstance(error, OutdatedRecordError)
+    assert error.reason.value == reason
+    assert error.owner == "team-a"
+    assert error.intake.response_id == read(record()).response_id
+    assert error.intake.submission.idempotency_key == read(record()).submission.idempotency_key
+
+
+def test_a_record_that_is_late_and_wrong_is_wrong() -> None:
+    error = refused(record({**ASKED, "background": False}, headers={"eurouter-expires-at": EARLIER}))
+    assert error.reason is Rejection.INVALID
+
+
+def test_what_its_client_could_not_read_is_undecodable_and_its_topic_says_whose_it_is() -> None:
+    error = refused(record(unreadable="the record's batch is corrupt: send it again"))
+    assert error.reason is Rejection.UNDECODABLE
+    assert error.message == "the record's batch is corrupt: send it again"
+    assert error.owner == "team-a"
+
+
+def test_a_topic_that_is_its_owners_anyway_may_be_named() -> None:
+    assert read(record(headers={"reply-topic": "team-a.results"})).results_topic == "team-a.results"
+
+
+def test_a_key_is_told_from_one_that_was_made_of_the_record() -> None:
+    assert read(record()).own_key
+    assert not read(record(headers={"idempotency-key": "record-1"})).own_key
 
 
 def test_times_at_the_ends_of_the_calendar_are_times() -> None:

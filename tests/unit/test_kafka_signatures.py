@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.consuming import Record
 from service.edge.kafka import names
-from service.edge.kafka.record import Record
 from service.edge.kafka.records import read_record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection
 from service.edge.kafka.signatures import is_signed, sign, signed_bytes, without_signature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -32,3 +33,28 @@ def test_a_changed_level_counts_for_loggers_that_are_bound_already(
     log.error("seen_too")
     told = [json.loads(line) for line in capfdbinary.readouterr().err.splitlines()]
     assert [(line["event"], line["level"]) for line in told] == [("seen", "info"), ("seen_too", "error")]
+
+
+def test_what_a_library_warns_of_is_a_line_like_ours(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    handler = logs.OfLibraries()
+    logger = logging.getLogger("aiokafka.some.part")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        logs.configure("json")
+        logger.warning("broker %s is gone", "kafka-1")
+        logger.error("Group Coordinator Request failed: [Error 15] GroupCoordinatorNotAvailableError")
+        try:
+            raise RuntimeError("with words of a caller's")
+        except RuntimeError:
+            logger.exception("failed")
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    told = [json.loads(line) for line in capfdbinary.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"], line["logger"], line["message"]) for line in told] == [
+        ("library", "warning", "aiokafka.some.part", "broker kafka-1 is gone"),
+        ("library", "error", "aiokafka.some.part", "failed"),
+    ]
+    assert told[1]["error_type"] == "RuntimeError"
+    assert "words of a caller's" not in json.dumps(told)

@@ -34,7 +34,9 @@ class GatedKeys:
         await self._wait()
         return self.outcome
 
-    async def find(self, owner: str, idempotency: Idempotency) -> Repeated | Conflict | Running | None:
+    async def find(
+        self, owner: str, idempotency: Idempotency, *, gone: bool = False
+    ) -> Repeated | Conflict | Running | None:
         await self._wait()
         return None if isinstance(self.outcome, Reserved) else self.outcome
 

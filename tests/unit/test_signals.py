@@ -25,12 +25,13 @@ NEVER = FollowTimes(poll=1000.0, slow=1000.0, hinted=1000.0)
 
 
 class Told:
-    """What a listener was told, in order: "work", "missed" or an id."""
+    """What a listener was told, in order: "work", "outbox", "missed" or an id."""
 
     def __init__(self, signals: Signals) -> None:
         self.all: list[str] = []
         signals.listen(
             on_work=lambda: self.all.append("work"),
+            on_outbox=lambda: self.all.append("outbox"),
             on_news=self.all.append,
             on_missed=lambda: self.all.append("missed"),
         )
@@ -141,6 +142,8 @@ async def test_one_process_hears_no_other() -> None:
         Hints(work=True),
         Hints(everything=True),
         Hints(work=True, everything=True),
+        Hints(outbox=True),
+        Hints(work=True, everything=True, outbox=True),
         Hints(ids={"resp_1"}),
         Hints(work=True, ids={"resp_1", "resp_2"}),
     ],
@@ -167,7 +170,7 @@ def test_an_id_that_no_response_can_have_does_not_travel() -> None:
 
 @pytest.mark.parametrize("payload", ["", "1", "1 me", "2 me w resp_1", "hello there", " "])
 def test_what_cannot_be_read_may_mean_anything(payload: str) -> None:
-    assert read(payload) == ("", Hints(work=True, everything=True))
+    assert read(payload) == ("", Hints(work=True, everything=True, outbox=True))
 
 
 # What a store tells.
@@ -235,6 +238,31 @@ async def test_a_cancel_of_many_is_news_of_each() -> None:
     assert await told.then() == ["resp_0", "resp_1", "resp_2"]
     assert not await jobs.cancel_where(JobFilter(), 10)
     assert await told.then() == []
+
+
+async def test_whoever_publishes_is_told_of_what_is_to_be_published_and_only_where_somebody_does() -> None:
+    for outbox in (True, False):
+        signals = LocalSignals()
+        told = Told(signals)
+        store = FakeJobs()
+        jobs = SignallingJobs(store, signals, outbox=outbox)
+        responses = SignallingResponses(store, signals, outbox=outbox)
+        more = ["outbox"] if outbox else []
+        for number in (1, 2, 3):
+            await jobs.accept(new(f"resp_{number}"))
+        assert await told.then() == [*more, "work"]
+        (claimed, *_) = (await jobs.claim("w", 1, 30.0, 10)).run
+        await jobs.append([Append(claimed.id, claimed.epoch, claimed.sequence, [b"x"])])
+        assert await told.then() == [claimed.id]
+        last = Append(claimed.id, claimed.epoch, claimed.sequence + 1, [b"end"])
+        await jobs.finish(last, JobState.COMPLETED, b"", None)
+        assert await told.then() == [*more, claimed.id]
+        await jobs.cancel("a", "resp_2", 0, b"", b"event")
+        assert await told.then() == [*more, "resp_2"]
+        await jobs.cancel_where(JobFilter(), 10)
+        assert await told.then() == [*more, "resp_3"]
+        await responses.delete("a", "resp_1")
+        assert await told.then() == [*more, "resp_1"]
 
 
 async def test_a_failed_write_is_told_to_nobody_and_its_error_passes() -> None:

@@ -87,6 +87,7 @@ def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         return messages(field.message_type)
     return {
         FieldDescriptor.TYPE_STRING: texts,
+        FieldDescriptor.TYPE_BYTES: st.binary(max_size=9),
         FieldDescriptor.TYPE_BOOL: st.booleans(),
         FieldDescriptor.TYPE_DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
         FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),

@@ -460,3 +460,375 @@ class PriorityStats(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_runnable_age) -> _WhichOneofReturnType__oldest_runnable_age | None: ...
 
 Global___PriorityStats: _TypeAlias = PriorityStats  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    """Which dead letters to list. Filters are ANDed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TOPIC_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WITH_CONTENT_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Only records of this owner, 1 to 255 characters. Those of nobody that is known have none."""
+    original_topic: _builtins.str
+    """Only those that were submitted to this topic."""
+    page_size: _builtins.int
+    """At most this many, 0 to 1000; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; the filters must be the same."""
+    with_content: _builtins.bool
+    """Whether values and headers are shown, too: they are what was submitted."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only those with one of these reasons, such as `unknown_model`. Empty: with any."""
+
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        original_topic: _builtins.str | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        with_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic", "_owner", b"_owner", "original_topic", b"original_topic", "owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic", "_owner", b"_owner", "original_topic", b"original_topic", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "reasons", b"reasons", "with_content", b"with_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__original_topic: _TypeAlias = _typing.Literal["original_topic"]  # noqa: Y015
+    _WhichOneofArgType__original_topic: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__original_topic) -> _WhichOneofReturnType__original_topic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    """A page of dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last. Letters that come meanwhile are on no later page."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """The letters."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A record that is no job, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TOPIC_FIELD_NUMBER: _builtins.int
+    ORIGINAL_PARTITION_FIELD_NUMBER: _builtins.int
+    ORIGINAL_OFFSET_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VALUE_BYTES_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Where it stands among the dead letters: partition, colon, offset."""
+    reason: _builtins.str
+    """Why it is no job, one of the words that docs/kafka.md lists."""
+    message: _builtins.str
+    """The same for people: what is wrong and what to do."""
+    owner: _builtins.str
+    """Whose it is; empty when nobody knows."""
+    original_topic: _builtins.str
+    """The topic that it was submitted to."""
+    original_partition: _builtins.int
+    """Its partition there."""
+    original_offset: _builtins.int
+    """Its offset there."""
+    value_bytes: _builtins.int
+    """The bytes of its value; more than there are here when it was too large to be kept."""
+    key: _builtins.bytes
+    """Its key, when content is asked for."""
+    value: _builtins.bytes
+    """Its value, when content is asked for."""
+    @_builtins.property
+    def original_time(self) -> _timestamp_pb2.Timestamp:
+        """Its own time."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was put among the dead letters."""
+
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordHeader]:
+        """Its headers, when content is asked for, without what tells why it is here and without a signature."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        original_topic: _builtins.str = ...,
+        original_partition: _builtins.int = ...,
+        original_offset: _builtins.int = ...,
+        original_time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        value_bytes: _builtins.int = ...,
+        key: _builtins.bytes | None = ...,
+        value: _builtins.bytes | None = ...,
+        headers: _abc.Iterable[Global___RecordHeader] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_value", b"_value", "create_time", b"create_time", "key", b"key", "original_time", b"original_time", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_value", b"_value", "create_time", b"create_time", "headers", b"headers", "id", b"id", "key", b"key", "message", b"message", "original_offset", b"original_offset", "original_partition", b"original_partition", "original_time", b"original_time", "original_topic", b"original_topic", "owner", b"owner", "reason", b"reason", "value", b"value", "value_bytes", b"value_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
+    _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class RecordHeader(_message.Message):
+    """A header of a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    value: _builtins.bytes
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordHeader: _TypeAlias = RecordHeader  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersRequest(_message.Message):
+    """Which dead letters to submit again: these, or those that pass the filters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TOPIC_FIELD_NUMBER: _builtins.int
+    VOUCHED_OWNER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """As in ListDeadLettersRequest."""
+    original_topic: _builtins.str
+    """As in ListDeadLettersRequest."""
+    vouched_owner: _builtins.str
+    """Whose letters they are that have no owner: without it they are refused, as nobody vouches for them."""
+    limit: _builtins.int
+    """At most this many, 0 to 10000; 0 means 1000. Only for filters."""
+    dry_run: _builtins.bool
+    """Only tells what would be submitted."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids as they are listed, at most 1000. Empty: all that pass the filters, of which there has to be one."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in ListDeadLettersRequest."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str | None = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        original_topic: _builtins.str | None = ...,
+        vouched_owner: _builtins.str | None = ...,
+        limit: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic", "_owner", b"_owner", "_vouched_owner", b"_vouched_owner", "original_topic", b"original_topic", "owner", b"owner", "vouched_owner", b"vouched_owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic", "_owner", b"_owner", "_vouched_owner", b"_vouched_owner", "dry_run", b"dry_run", "ids", b"ids", "limit", b"limit", "original_topic", b"original_topic", "owner", b"owner", "reasons", b"reasons", "vouched_owner", b"vouched_owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__original_topic: _TypeAlias = _typing.Literal["original_topic"]  # noqa: Y015
+    _WhichOneofArgType__original_topic: _TypeAlias = _typing.Literal["_original_topic", b"_original_topic"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    _WhichOneofReturnType__vouched_owner: _TypeAlias = _typing.Literal["vouched_owner"]  # noqa: Y015
+    _WhichOneofArgType__vouched_owner: _TypeAlias = _typing.Literal["_vouched_owner", b"_vouched_owner"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__original_topic) -> _WhichOneofReturnType__original_topic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vouched_owner) -> _WhichOneofReturnType__vouched_owner | None: ...
+
+Global___RedriveDeadLettersRequest: _TypeAlias = RedriveDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersResponse(_message.Message):
+    """What became of dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_COUNT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    accepted_count: _builtins.int
+    """How many are jobs now, those that were already included."""
+    rejected_count: _builtins.int
+    """How many are still none."""
+    more: _builtins.bool
+    """Whether there are more that pass the filters than `limit`."""
+    @_builtins.property
+    def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedrivenLetter]:
+        """One for each letter."""
+
+    def __init__(
+        self,
+        *,
+        letters: _abc.Iterable[Global___RedrivenLetter] | None = ...,
+        accepted_count: _builtins.int = ...,
+        rejected_count: _builtins.int = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "letters", b"letters", "more", b"more", "rejected_count", b"rejected_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveDeadLettersResponse: _TypeAlias = RedriveDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class RedrivenLetter(_message.Message):
+    """What became of a dead letter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_ID_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    response_id: _builtins.str
+    """The id of its response, when it is a job now or was already."""
+    repeated: _builtins.bool
+    """Whether there was that job already."""
+    reason: _builtins.str
+    """Why it is still no job; empty when it is one."""
+    message: _builtins.str
+    """The same for people."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        response_id: _builtins.str = ...,
+        repeated: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "reason", b"reason", "repeated", b"repeated", "response_id", b"response_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedrivenLetter: _TypeAlias = RedrivenLetter  # noqa: Y015
+
+@_typing.final
+class StoredJobOrigin(_message.Message):
+    """Where a job came from, as it stands in the database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    PROTOBUF_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """The topic that it was submitted to; empty when it did not come by Kafka."""
+    partition: _builtins.int
+    """The partition."""
+    offset: _builtins.int
+    """The offset."""
+    key: _builtins.bytes
+    """The record's key; unset without one."""
+    correlation_id: _builtins.bytes
+    """What its result is to name; unset for nothing."""
+    protobuf: _builtins.bool
+    """Whether its result is written as protobuf, not as JSON."""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        key: _builtins.bytes | None = ...,
+        correlation_id: _builtins.bytes | None = ...,
+        protobuf: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_correlation_id", b"_correlation_id", "_key", b"_key", "correlation_id", b"correlation_id", "key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correlation_id", b"_correlation_id", "_key", b"_key", "correlation_id", b"correlation_id", "key", b"key", "offset", b"offset", "partition", b"partition", "protobuf", b"protobuf", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__correlation_id: _TypeAlias = _typing.Literal["correlation_id"]  # noqa: Y015
+    _WhichOneofArgType__correlation_id: _TypeAlias = _typing.Literal["_correlation_id", b"_correlation_id"]  # noqa: Y015
+    _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
+    _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correlation_id) -> _WhichOneofReturnType__correlation_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+
+Global___StoredJobOrigin: _TypeAlias = StoredJobOrigin  # noqa: Y015

@@ -52,6 +52,16 @@ class JobsServiceStub(object):
                 request_serializer=eurouter_dot_v1_dot_jobs__pb2.GetQueueStatsRequest.SerializeToString,
                 response_deserializer=eurouter_dot_v1_dot_jobs__pb2.QueueStats.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/eurouter.v1.JobsService/ListDeadLetters',
+                request_serializer=eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/eurouter.v1.JobsService/RedriveDeadLetters',
+                request_serializer=eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer(object):
@@ -82,6 +92,22 @@ class JobsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Lists records that were submitted by Kafka and are no jobs, newest first within a partition of the dead letters'
+        topic. For admin keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Submits dead letters again, as they came. For admin keys. A letter stays where it is; one whose job there is
+        already makes no other, so that a call may be sent again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +125,16 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.GetQueueStats,
                     request_deserializer=eurouter_dot_v1_dot_jobs__pb2.GetQueueStatsRequest.FromString,
                     response_serializer=eurouter_dot_v1_dot_jobs__pb2.QueueStats.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -185,6 +221,60 @@ class JobsService(object):
             '/eurouter.v1.JobsService/GetQueueStats',
             eurouter_dot_v1_dot_jobs__pb2.GetQueueStatsRequest.SerializeToString,
             eurouter_dot_v1_dot_jobs__pb2.QueueStats.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eurouter.v1.JobsService/ListDeadLetters',
+            eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersRequest.SerializeToString,
+            eurouter_dot_v1_dot_jobs__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eurouter.v1.JobsService/RedriveDeadLetters',
+            eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersRequest.SerializeToString,
+            eurouter_dot_v1_dot_jobs__pb2.RedriveDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,14 @@ class JobsServiceStub:
     """
     GetQueueStats: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetQueueStatsRequest, _jobs_pb2.QueueStats]
     """Tells how many jobs wait and run, and for how long the oldest has waited."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListDeadLettersRequest, _jobs_pb2.ListDeadLettersResponse]
+    """Lists records that were submitted by Kafka and are no jobs, newest first within a partition of the dead letters'
+    topic. For admin keys.
+    """
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RedriveDeadLettersRequest, _jobs_pb2.RedriveDeadLettersResponse]
+    """Submits dead letters again, as they came. For admin keys. A letter stays where it is; one whose job there is
+    already makes no other, so that a call may be sent again.
+    """
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -61,6 +69,14 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """
     GetQueueStats: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetQueueStatsRequest, _jobs_pb2.QueueStats]  # type: ignore[assignment]
     """Tells how many jobs wait and run, and for how long the oldest has waited."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListDeadLettersRequest, _jobs_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists records that were submitted by Kafka and are no jobs, newest first within a partition of the dead letters'
+    topic. For admin keys.
+    """
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RedriveDeadLettersRequest, _jobs_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Submits dead letters again, as they came. For admin keys. A letter stays where it is; one whose job there is
+    already makes no other, so that a call may be sent again.
+    """
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Background jobs as a whole: what there is, how long it waits, and an end to many at once. A job has the id of its
@@ -93,5 +109,25 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.QueueStats, _abc.Awaitable[_jobs_pb2.QueueStats]]:
         """Tells how many jobs wait and run, and for how long the oldest has waited."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _jobs_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ListDeadLettersResponse, _abc.Awaitable[_jobs_pb2.ListDeadLettersResponse]]:
+        """Lists records that were submitted by Kafka and are no jobs, newest first within a partition of the dead letters'
+        topic. For admin keys.
+        """
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _jobs_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_jobs_pb2.RedriveDeadLettersResponse]]:
+        """Submits dead letters again, as they came. For admin keys. A letter stays where it is; one whose job there is
+        already makes no other, so that a call may be sent again.
+        """
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -695,6 +695,7 @@ class StoredResponseBody(_message.Message):
     INCLUDE_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     KEPT_UNTIL_FIELD_NUMBER: _builtins.int
+    CHAT_COMPLETION_FIELD_NUMBER: _builtins.int
     kept_until: _builtins.int
     """When it is deleted at the latest, Unix seconds."""
     @_builtins.property
@@ -709,6 +710,10 @@ class StoredResponseBody(_message.Message):
     def filters(self) -> Global___DataFilters:
         """The filters on data under which it was made, those of the conversation before it included."""
 
+    @_builtins.property
+    def chat_completion(self) -> _chat_pb2.ChatCompletion:
+        """Of a chat request that was made in the background: its completion, once there is one."""
+
     def __init__(
         self,
         *,
@@ -716,10 +721,11 @@ class StoredResponseBody(_message.Message):
         include: _abc.Iterable[_builtins.str] | None = ...,
         filters: Global___DataFilters | None = ...,
         kept_until: _builtins.int = ...,
+        chat_completion: _chat_pb2.ChatCompletion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat_completion", b"chat_completion", "filters", b"filters", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "include", b"include", "kept_until", b"kept_until", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_completion", b"chat_completion", "filters", b"filters", "include", b"include", "kept_until", b"kept_until", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,21 +14,20 @@ from eurouter.v1 import response_object_pb2 as object_pb
 from eurouter.v1 import responses_pb2 as pb
 
 from service.api.responses.follow import Follower, Followers, GoneError
-from service.api.responses.history import response_of, status_name, unavailable
+from service.api.responses.history import response_of, unavailable
 from service.api.responses.idempotency import idempotency_of, made_before
 from service.api.responses.include import ENCRYPTED
-from service.api.responses.keeping import body_for
-from service.api.responses.prepare import Prepared, Preparer
+from service.api.responses.new_jobs import AcceptedRequest, NewJobs, wanted_model
+from service.api.responses.prepare import Preparer
 from service.api.responses.stored import StoredResponses, as_it_is, not_background
 from service.api.responses.submission import Submission
 from service.api.responses.writer import ResponseWriter, shown
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError, invalid
 from service.domain.idempotency import Idempotency, IdempotencyKeys, Repeated
-from service.domain.job_store import Accepted, JobStore, LoggedEvent, NewJob
+from service.domain.job_store import Accepted, JobOrigin, JobStore, LoggedEvent, NewJob
 from service.domain.jobs import TERMINAL
-from service.domain.plan import no_endpoint_error
-from service.domain.stored import NewResponse, StoredResponse, StoreError
+from service.domain.stored import StoredResponse, StoreError
 from service.router import Router
 
 Events = Sequence[events_pb.ResponseStreamEvent]
@@ -48,7 +47,7 @@ class Submitted:
 class BackgroundResponses:
     """The owner's background responses. One per process.
 
-    `restart_on_loss` says of an owner whether a run may follow one that was lost after output could be seen.
+    `restart_on_loss` and `results_topic` are NewJobs'; a topic needs a store that has results published.
     """
 
     def __init__(
@@ -61,14 +60,35 @@ class BackgroundResponses:
         followers: Followers,
         *,
         restart_on_loss: Callable[[str], bool] = lambda _owner: True,
+        results_topic: Callable[[str], str | None] = lambda _owner: None,
     ) -> None:
         self._preparer = preparer
-        self._router = router
+        self._new_jobs = NewJobs(router, restart_on_loss, results_topic)
         self._stored = stored
         self._jobs = jobs
         self._keys = keys
         self._followers = followers
-        self._restart_on_loss = restart_on_loss
+
+    async def job(
+        self,
+        request: pb.CreateResponseRequest,
+        submission: Submission,
+        context: CallContext,
+        *,
+        streaming: bool,
+        response_id: str | None = None,
+        origin: JobOrigin | None = None,
+    ) -> NewJob:
+        """The job that a request is, which says `background`; nothing is stored.
+
+        `response_id`: its response has this one, not one of ours.
+
+        Raises:
+            ServiceError: the request is wrong, nobody may serve it, or STORE_UNAVAILABLE when what it continues
+                can't be read now.
+        """
+        new, _ = await self._make(request, submission, context, streaming, response_id, origin)
+        return new
 
     async def accept(
         self, request: pb.CreateResponseRequest, submission: Submission, context: CallContext, *, streaming: bool
@@ -79,23 +99,43 @@ class BackgroundResponses:
             ServiceError: the request is wrong, nobody may serve it, the idempotency key was used for another
                 request, or it could not be stored.
         """
-        key = submission.idempotency_key
-        asked = None if key is None else idempotency_of(key, request)
         try:
-            ready = await self._preparer.prepare(request, context, streaming=streaming)
-            _check_times(submission, ready.keeping.retention)
-            self._check_endpoints(ready, context)
+            new, writer = await self._make(request, submission, context, streaming)
         except ServiceError:
             # What could be accepted once may be refused by now, and is given again all the same.
+            asked = _idempotency(submission, request)
             earlier = None if asked is None else await made_before(self._keys, context.principal.owner, asked)
             if earlier is None:
                 raise
             return await self._repeated(earlier, context)
-        writer = self._preparer.writer(ready, _wanted_model(ready))
-        restart = self._restart_on_loss(context.principal.owner)
-        new = _job(ready, writer, submission, context, asked, log_deltas=streaming, restart_on_loss=restart)
         earlier = await self._store(new)
         return Submitted(writer.shown()) if earlier is None else await self._repeated(earlier, context)
+
+    async def _make(
+        self,
+        request: pb.CreateResponseRequest,
+        submission: Submission,
+        context: CallContext,
+        streaming: bool,
+        response_id: str | None = None,
+        origin: JobOrigin | None = None,
+    ) -> tuple[NewJob, ResponseWriter]:
+        ready = await self._preparer.prepare(request, context, streaming=streaming, response_id=response_id)
+        owner, keeping = context.principal.owner, ready.keeping
+        self._new_jobs.check(submission, keeping.retention, ready.needs, ready.selection, owner)
+        writer = self._preparer.writer(ready, wanted_model(ready.selection))
+        accepted = AcceptedRequest(
+            api="responses",
+            request=request.SerializeToString(deterministic=True),
+            service_tier=request.service_tier,
+            writer=writer,
+            items=ready.items,
+            keeping=keeping,
+            include=ready.call.include,
+            previous_id=ready.call.previous_response_id,
+            idempotency=_idempotency(submission, request),
+        )
+        return self._new_jobs.make(accepted, submission, context, streaming=streaming, origin=origin), writer
 
     async def _store(self, new: NewJob) -> Repeated | None:
         """Stores a job; what the same request made before, when its response is still there.
@@ -168,63 +208,10 @@ class BackgroundResponses:
                 return told
         raise ServiceError(Reason.STORE_UNAVAILABLE, "the response moves too fast to be cancelled: try again")
 
-    def _check_endpoints(self, ready: Prepared, context: CallContext) -> None:
-        """Refuses what no endpoint may or can serve; endpoints that only rest now will be back."""
-        plan = self._router.plan(ready.needs, ready.selection, context.principal.owner)
-        if not plan.attempts:
-            error = no_endpoint_error(plan, ready.needs, 0.0)
-            if error.reason is not Reason.NO_ENDPOINT_AVAILABLE:
-                raise error
 
-
-def _check_times(submission: Submission, retention: float) -> None:
-    if submission.start_within is not None and submission.start_within <= 0:
-        raise invalid("eurouter-expires-at", "must be later than now")
-    if (submission.delay or 0.0) >= retention:
-        days = retention / 86400
-        raise invalid("eurouter-run-at", f"must lie within the {days:g} days for which the response is kept")
-
-
-def _job(
-    ready: Prepared,
-    writer: ResponseWriter,
-    submission: Submission,
-    context: CallContext,
-    idempotency: Idempotency | None,
-    *,
-    log_deltas: bool,
-    restart_on_loss: bool,
-) -> NewJob:
-    events = writer.accepted()
-    body = body_for(writer.response, ready.call, ready.keeping)
-    response = NewResponse(
-        id=ready.response_id,
-        owner=context.principal.owner,
-        previous_id=ready.call.previous_response_id,
-        status=status_name(writer.response.status),
-        response=body.SerializeToString(),
-        input=pb.StoredResponseInput(items=ready.items).SerializeToString(),
-        retention=ready.keeping.retention,
-    )
-    return NewJob(
-        response=response,
-        api="responses",
-        request=ready.request.SerializeToString(deterministic=True),
-        events=[event.SerializeToString() for event in events],
-        priority=submission.priority_for(ready.request.service_tier),
-        delay=submission.delay or 0.0,
-        start_within=submission.start_within,
-        group=submission.group,
-        log_deltas=log_deltas,
-        restart_on_loss=restart_on_loss,
-        trace={"traceparent": context.traceparent, "tracestate": context.tracestate},
-        idempotency=idempotency,
-    )
-
-
-def _wanted_model(ready: Prepared) -> str:
-    """The model as it is called until one answers."""
-    return ready.selection.wanted[0].model.id
+def _idempotency(submission: Submission, request: pb.CreateResponseRequest) -> Idempotency | None:
+    key = submission.idempotency_key
+    return None if key is None else idempotency_of(key, request)
 
 
 class Following:

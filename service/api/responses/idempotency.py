@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
+from eurouter.v1 import chat_pb2, tools_pb2
 from eurouter.v1 import responses_pb2 as pb
-from eurouter.v1 import tools_pb2
 
 from service.api.responses.history import unavailable
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.idempotency import Conflict, Idempotency, IdempotencyKeys, Repeated, Reserved, Running
 from service.domain.stored import StoreError
+
+Asked = TypeVar("Asked", pb.CreateResponseRequest, chat_pb2.CreateChatCompletionRequest)
 
 FIELD: Final = "idempotency-key"
 """The header, which is also the name of the metadata."""
@@ -38,18 +40,24 @@ _DEFAULTS: Final = pb.CreateResponseRequest(
 )
 _DEFAULTS.text.format.text.SetInParent()
 _DEFAULTS.tool_choice.mode = tools_pb2.TOOL_CHOICE_MODE_AUTO
-# How an answer travels is no part of what is asked.
-_DELIVERY: Final = ("stream", "stream_options")
 
 
 def idempotency_of(key: str, request: pb.CreateResponseRequest) -> Idempotency:
     """The key with the digest of its request, in which a field that says its default counts as left out."""
-    whole = pb.CreateResponseRequest()
-    whole.CopyFrom(_DEFAULTS)
+    return Idempotency(key, hashlib.sha256(canonical(request, _DEFAULTS)).digest())
+
+
+def canonical(request: Asked, defaults: Asked) -> bytes:
+    """What a request asks for: equal for requests that differ only in saying `defaults` or leaving them out.
+
+    How an answer travels (stream, stream_options) is no part of it. `defaults` has no repeated fields.
+    """
+    whole = type(request)()
+    whole.CopyFrom(defaults)
     whole.MergeFrom(request)
-    for name in _DELIVERY:
-        whole.ClearField(name)
-    return Idempotency(key, hashlib.sha256(whole.SerializeToString(deterministic=True)).digest())
+    whole.ClearField("stream")
+    whole.ClearField("stream_options")
+    return whole.SerializeToString(deterministic=True)
 
 
 class Reservation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,13 +44,33 @@ def keeping_for(call: ResponsesCall, policy: Policy, retention: float, now: floa
         ServiceError: INVALID_REQUEST for what needs storage where nothing may be stored.
     """
     filters = policy.data_filters
-    days = filters.max_retention_days
-    if days == 0:
+    if filters.max_retention_days == 0:
         _refuse_storage(call, policy)
         return Keeping(store=False, retention=0.0)
-    if days is not None:
-        retention = min(retention, days * _DAY)
-    return Keeping(call.store is not False, retention, int(now + retention), filters)
+    return _kept(filters, retention, now, store=call.store is not False)
+
+
+def keeping_for_chat(policy: Policy, retention: float, now: float) -> Keeping:
+    """The same of a chat request that is a job: it is kept in any case, its own `store` is about the provider.
+
+    Raises:
+        ServiceError: INVALID_REQUEST where nothing may be stored.
+    """
+    filters = policy.data_filters
+    if filters.max_retention_days == 0:
+        zero = "is 0" if policy.preferences.max_retention_days == 0 else "is 0 by the operator's word"
+        raise invalid(
+            "provider.max_retention_days",
+            f"{zero}, which keeps nothing, and what is made in the background has to be kept until it is fetched: "
+            "send the request in the foreground",
+        )
+    return _kept(filters, retention, now, store=True)
+
+
+def _kept(filters: Floor, retention: float, now: float, *, store: bool) -> Keeping:
+    if filters.max_retention_days is not None:
+        retention = min(retention, filters.max_retention_days * _DAY)
+    return Keeping(store, retention, int(now + retention), filters)
 
 
 def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:
@@ -87,13 +107,13 @@ def check_key(call: ResponsesCall, keeping: Keeping) -> None:
 
 
 def body_for(
-    response: object_pb.Response, call: ResponsesCall, keeping: Keeping
+    response: object_pb.Response, include: Collection[str], keeping: Keeping
 ) -> responses_pb2.StoredResponseBody:
     """The response as it stands in the database, with what has to be known of it later."""
     filters = keeping.filters
     return responses_pb2.StoredResponseBody(
         response=response,
-        include=sorted(call.include),
+        include=sorted(include),
         filters=responses_pb2.DataFilters(
             data_residency=filters.data_residency,
             data_collection_deny=filters.data_collection_deny,
@@ -135,7 +155,7 @@ class Keeper:
         if not self._keeping.store:
             return
         reservation = self.reservation
-        body = body_for(response, self._call, self._keeping)
+        body = body_for(response, self._call.include, self._keeping)
         own_input = responses_pb2.StoredResponseInput(items=self._items)
         new = NewResponse(
             id=response.id,

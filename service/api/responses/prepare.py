@@ -82,7 +82,8 @@ class Prepared:
 class Preparer:
     """Reads requests, and the stored responses that they continue or refer to. One per process.
 
-    `wall_clock` gives Unix seconds, `new_id` 36 hexadecimal digits.
+    `wall_clock` gives Unix seconds, `new_id` 36 hexadecimal digits. `catalog`, `settings` and `wall_clock` are for
+    all that works on the same requests.
     """
 
     def __init__(
@@ -94,16 +95,23 @@ class Preparer:
         wall_clock: Callable[[], float],
         new_id: Callable[[], str],
     ) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self._store = store
         self._new_id = new_id
         self.settings = settings
         self.wall_clock = wall_clock
 
     async def prepare(
-        self, request: responses_pb2.CreateResponseRequest, context: CallContext, *, streaming: bool
+        self,
+        request: responses_pb2.CreateResponseRequest,
+        context: CallContext,
+        *,
+        streaming: bool,
+        response_id: str | None = None,
     ) -> Prepared:
         """A request that is about to begin its response. `streaming`: how its caller is answered.
+
+        `response_id`: the response, and its items' ids, have this one, not one of ours.
 
         Raises:
             ServiceError: as `choose` and `converse`, or it needs storage where nothing may be stored.
@@ -117,7 +125,8 @@ class Preparer:
             if asked.kept_until is not None:
                 retention = max(1.0, min(retention, asked.kept_until - now))
             keeping = keeping_for(call, selection.policy, retention, now)
-        response_id = new_response_id(self._new_id())
+        if response_id is None:
+            response_id = new_response_id(self._new_id())
         items = as_kept(asked.items, response_id)
         return Prepared(request, call, asked.generation, asked.needs, selection, items, keeping, response_id)
 
@@ -151,7 +160,7 @@ class Preparer:
         settings = self.settings()
         call = read_request(request, hint_fields=settings.calls.hint_fields, streaming=streaming)
         selection = select(
-            self._catalog.current(),
+            self.catalog.current(),
             model=call.model,
             models=call.models,
             rule_id=call.rule_id,

@@ -108,8 +108,10 @@ def conversation(
         first = Turn(Role.SYSTEM, (Text(call.instructions),), items=(INSTRUCTIONS,))
     turns = _turns(draft, call, history, referenced).finish(first)
     draft.problems.raise_if_any()
-    asked = replace(needs, fields=draft.fields, dialects=draft.dialects, server_tools=draft.server_tools)
-    return replace(call.generation, turns=turns), asked
+    if history or referenced:
+        # A request's own items were read before, and have told their needs.
+        needs = replace(needs, fields=draft.fields, dialects=draft.dialects, server_tools=draft.server_tools)
+    return replace(call.generation, turns=turns), needs
 
 
 def _turns(

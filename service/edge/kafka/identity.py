@@ -9,10 +9,11 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from service.domain.calls import Principal
+from service.domain.consuming import Record
 from service.domain.job_store import Priority
 from service.domain.preferences import OPEN, Floor
 from service.edge.kafka.names import EXPIRES_AT, KEY_ID, SIGNATURE
-from service.edge.kafka.record import Headers, Record
+from service.edge.kafka.record import Headers
 from service.edge.kafka.rejections import RejectedRecordError, Rejection
 from service.edge.kafka.signatures import is_signed, signed_bytes
 
@@ -23,7 +24,7 @@ MAX_OWNER: Final = 255
 class Binding:
     """A topic that one owner writes to, which the broker's access control sees to.
 
-    `priority` is that of records that name none; results go to `results_topic`, None: to the common one.
+    `priority` is that of records that name none; results go to `results_topic`, None: where its owner's go.
     """
 
     topic: str

@@ -9,7 +9,7 @@ import hashlib
 from typing import Final
 
 from service.api.responses.ids import new_response_id
-from service.edge.kafka.record import Record
+from service.domain.consuming import Record
 
 _DIGITS: Final = 36
 

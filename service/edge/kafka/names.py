@@ -60,6 +60,12 @@ DLQ_TIMESTAMP: Final = "eurouter-dlq-original-timestamp"
 DLQ_REASON: Final = "eurouter-dlq-reason"
 DLQ_MESSAGE: Final = "eurouter-dlq-message"
 DLQ_GROUP: Final = "eurouter-dlq-original-consumer-group"
+DLQ_OWNER: Final = "eurouter-dlq-owner"
+DLQ_VALUE_BYTES: Final = "eurouter-dlq-value-bytes"
+DLQ_KEY_BYTES: Final = "eurouter-dlq-key-bytes"
+DLQ_HEADERS_LEFT_OUT: Final = "eurouter-dlq-headers-left-out"
+DLQ_NULL_HEADERS: Final = "eurouter-dlq-null-headers"
+DLQ_UNREADABLE: Final = "eurouter-dlq-unreadable"
 
 __all__ = [
     "API",
@@ -67,12 +73,18 @@ __all__ = [
     "CONTENT_TYPE",
     "CORRELATION_ID",
     "DLQ_GROUP",
+    "DLQ_HEADERS_LEFT_OUT",
+    "DLQ_KEY_BYTES",
     "DLQ_MESSAGE",
+    "DLQ_NULL_HEADERS",
     "DLQ_OFFSET",
+    "DLQ_OWNER",
     "DLQ_PARTITION",
     "DLQ_REASON",
     "DLQ_TIMESTAMP",
     "DLQ_TOPIC",
+    "DLQ_UNREADABLE",
+    "DLQ_VALUE_BYTES",
     "EXPIRES_AT",
     "GROUP",
     "IDEMPOTENCY_KEY",

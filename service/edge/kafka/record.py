@@ -1,28 +1,14 @@
-"""A record as it was consumed, and its headers as this door reads them. What they mean stands elsewhere."""
+"""The headers of a record as this door reads them. What they mean stands elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.domain.consuming import RawHeaders
 from service.domain.errors import Violation
 from service.edge.kafka import names
 from service.edge.kafka.rejections import malformed
-
-RawHeaders = Sequence[tuple[str, bytes | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record of an intake topic. `timestamp_ms` is its own, in milliseconds since 1970."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: RawHeaders = ()
 
 
 @dataclass(frozen=True, slots=True)

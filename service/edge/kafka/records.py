@@ -15,15 +15,16 @@ from service import wire
 from service.api.responses.ids import is_response_id
 from service.api.responses.submission import Submission
 from service.domain.calls import CallContext, Principal
+from service.domain.consuming import Record
 from service.domain.errors import ServiceError, Violation
 from service.domain.job_store import Priority
 from service.edge.calls import request_id_of, trace_of
 from service.edge.kafka import names
 from service.edge.kafka.batch_lines import BODY, Api, is_line, read_line
-from service.edge.kafka.framing import Form, read_document, read_message, unframe
+from service.edge.kafka.framing import Form, read_document, read_message, undecodable, unframe
 from service.edge.kafka.identity import Identities, Identity
 from service.edge.kafka.ids import key_of, response_id_of
-from service.edge.kafka.record import Headers, Record, read_headers
+from service.edge.kafka.record import Headers, read_headers
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, malformed
 from service.edge.submission import submission_of
 
@@ -60,10 +61,11 @@ class Source:
 class Intake:
     """A record that asks for a job.
 
-    `submission` has a priority and an idempotency key in any case. `stream`: deltas are logged for followers.
-    `correlation_id` goes back as it came. `results_topic` None: the common one. `ignored` are hints that nobody
-    named. `path_prefix` goes before the paths of fields in what is said of the request later: it stands inside a
-    document of its caller's.
+    `submission` has a priority and an idempotency key in any case; `own_key`: the key was made of this very
+    record, and no other has it. `stream`: deltas are logged for followers. `correlation_id` goes back as it came,
+    and the result in the `form` of the request. `results_topic` None: where its owner's go. `ignored` are hints
+    that nobody named. `path_prefix` goes before the paths of fields in what is said of the request later: it
+    stands inside a document of its caller's.
     """
 
     api: Api
@@ -71,7 +73,9 @@ class Intake:
     principal: Principal
     submission: Submission
     response_id: str
+    own_key: bool
     stream: bool
+    form: Form
     source: Source
     correlation_id: bytes | None
     results_topic: str | None
@@ -93,13 +97,25 @@ class Intake:
         )
 
 
+class OutdatedRecordError(RejectedRecordError):
+    """A record that can be read and yet is no job any more; it may have become one when it was read before.
+
+    `intake` is what it asks for.
+    """
+
+    def __init__(self, reason: Rejection, problem: Violation, intake: Intake) -> None:
+        super().__init__(reason, f"{problem.path} {problem.message}", violations=(problem,))
+        self.intake = intake
+
+
 def read_record(record: Record, rules: IntakeRules, now: float, *, vouched_owner: str | None = None) -> Intake:
     """What a record asks for; `now` in Unix seconds.
 
     `vouched_owner`: an operator submits it again and says whose it is, so that nothing of the record has to.
 
     Raises:
-        RejectedRecordError: it is no job, now and later; nothing else, whatever its bytes are.
+        RejectedRecordError: it is no job, now and later; nothing else, whatever its bytes are. An
+            OutdatedRecordError: it may be one already.
     """
     owner = vouched_owner or rules.identities.bound_owner(record.topic)
     try:
@@ -117,6 +133,8 @@ def read_record(record: Record, rules: IntakeRules, now: float, *, vouched_owner
 
 
 def _checked_value(record: Record, most: int) -> bytes:
+    if record.unreadable:
+        raise undecodable(record.unreadable)
     value = record.value or b""
     if len(value) > most:
         message = f"the value has {len(value)} bytes, at most {most} are taken: send less, or over gRPC or HTTP"
@@ -132,13 +150,12 @@ def _intake(
 ) -> Intake:
     text = headers.text
     submission = _submission(text, now)
-    results_topic = _results_topic(text.get(names.REPLY_TOPIC), identity)
     asked = _read_request(value, text, hint_fields)
     _mark_as_job(asked)
     key = submission.idempotency_key or key_of(record, identity.signed)
     owner = identity.principal.owner
     traceparent, tracestate = trace_of(text)
-    return Intake(
+    intake = Intake(
         api=asked.api,
         request=asked.request,
         principal=identity.principal,
@@ -150,22 +167,39 @@ def _intake(
             group=submission.group,
         ),
         response_id=_chosen_id(text) or response_id_of(owner, key),
+        own_key=submission.idempotency_key is None,
         stream=asked.request.stream,
+        form=asked.form,
         source=Source(record.topic, record.partition, record.offset, record.timestamp_ms, record.key),
         correlation_id=_correlation_id(headers.raw.get(names.CORRELATION_ID), asked.custom_id),
-        results_topic=results_topic,
+        results_topic=text.get(names.REPLY_TOPIC, _bound_topic(identity)),
         request_id=request_id_of(text),
         traceparent=traceparent,
         tracestate=tracestate,
         ignored=tuple(asked.ignored),
         path_prefix=asked.path_prefix,
     )
+    _check_times_and_topic(intake, identity)
+    return intake
+
+
+def _check_times_and_topic(intake: Intake, identity: Identity) -> None:
+    """What may have been right when the record was read before. Judged last, when it is known which job it is."""
+    if intake.submission.start_within is not None and intake.submission.start_within <= 0:
+        late = Violation(names.EXPIRES_AT, "has passed: submit it again with a later one")
+        raise OutdatedRecordError(Rejection.EXPIRED, late, intake)
+    asked = intake.results_topic
+    if asked not in (None, _bound_topic(identity)) and asked not in identity.terms.reply_topics:
+        why = "names no topic that this owner's results may go to: ask the operator to list it"
+        problem = Violation(names.REPLY_TOPIC, why)
+        raise OutdatedRecordError(Rejection.FOREIGN_REPLY_TOPIC, problem, intake)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
     api: Api
     request: Request
+    form: Form
     ignored: list[str]
     custom_id: str | None = None
     path_prefix: str = ""
@@ -176,7 +210,7 @@ def _read_request(value: bytes, headers: Mapping[str, str], hint_fields: frozens
     api = wanted or "responses"
     unframed = unframe(value, headers.get(names.CONTENT_TYPE))
     if unframed.form is Form.PROTOBUF:
-        return _Asked(api, read_message(_REQUESTS[api], unframed), [])
+        return _Asked(api, read_message(_REQUESTS[api], unframed), unframed.form, [])
     document, custom_id, prefix = read_document(unframed.payload), None, ""
     if is_line(document):
         line = read_line(document)
@@ -191,7 +225,7 @@ def _read_request(value: bytes, headers: Mapping[str, str], hint_fields: frozens
     except wire.WireError as error:
         below = (Violation(f"{prefix}{path}" if path else prefix[:-1], told) for path, told in error.violations)
         raise malformed(*below) from None
-    return _Asked(api, request, ignored, custom_id, prefix)
+    return _Asked(api, request, unframed.form, ignored, custom_id, prefix)
 
 
 _REQUESTS: Final[Mapping[Api, type[Any]]] = {
@@ -239,9 +273,6 @@ def _submission(headers: Mapping[str, str], now: float) -> Submission:
     except ServiceError as error:
         raise malformed(*error.violations) from None
     left = None if sent.start_within is None else sent.start_within - now
-    if left is not None and left <= 0:
-        message = f"{names.EXPIRES_AT} has passed: submit it again with a later one"
-        raise RejectedRecordError(Rejection.EXPIRED, message, violations=(Violation(names.EXPIRES_AT, message),))
     delay = None if sent.delay is None else max(0.0, sent.delay - now)
     return Submission(sent.idempotency_key, sent.priority, delay, left, sent.group)
 
@@ -253,16 +284,8 @@ def _with_priority(submission: Submission, identity: Identity, service_tier: str
     return submission.priority_for(service_tier)
 
 
-def _results_topic(asked: str | None, identity: Identity) -> str | None:
-    bound = None if identity.binding is None else identity.binding.results_topic
-    if asked is None or asked == bound:
-        return bound
-    if asked not in identity.terms.reply_topics:
-        message = (
-            f"{names.REPLY_TOPIC} names no topic that this owner's results may go to: ask the operator to list it"
-        )
-        raise RejectedRecordError(Rejection.FOREIGN_REPLY_TOPIC, message)
-    return asked
+def _bound_topic(identity: Identity) -> str | None:
+    return None if identity.binding is None else identity.binding.results_topic
 
 
 def _chosen_id(headers: Mapping[str, str]) -> str | None:

@@ -13,9 +13,9 @@ another, and an empty header is not a missing one.
 `eurouter-expires-at` has to be there, and a record that comes later is refused: it bounds for how long somebody
 who can read the topic could send the same record again. Until then that does nothing either: the identity of the
 job is signed too, by the header `idempotency-key` or, without one, as all of the above, so that the copy is taken
-for the job that there is. (An owner who deletes a response frees its identity: a copy that comes after that and
-before the expiry is a job again.) For the same reason two records that are alike in everything above are one job:
-give each an idempotency key to have two.
+for the job that there is, or that there was: identities of deleted responses are kept for as long as their
+responses would have been. For the same reason two records that are alike in everything above are one job: give
+each an idempotency key to have two.
 
 The signature travels as base64 with padding in `eurouter-signature`, the public key's id in `eurouter-key-id`.
 """
@@ -31,8 +31,9 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from service.domain.consuming import RawHeaders
 from service.edge.kafka.names import SIGNATURE, SIGNED
-from service.edge.kafka.record import RawHeaders, read_headers
+from service.edge.kafka.record import read_headers
 
 _VERSION: Final = b"eurouter-record-v1"
 _MISSING: Final = b"\xff\xff\xff\xff"

@@ -1,0 +1,217 @@
+"""Records become jobs, or dead letters with a reason: one or the other, and it is stored when `accept` returns.
+
+A record may be read again after it was stored. Its identity makes it the job that it is; where it would be refused
+by now, because its time is over or its model is gone, it is looked up before it becomes a dead letter, too. What
+is done about a database that is away is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from service.domain.consuming import Record
+from service.domain.dead_letters import Redriven
+from service.domain.idempotency import Conflict, Idempotency, IdempotencyKeys, Repeated, Running
+from service.domain.intake import BatchOutcome, TryLaterError
+from service.domain.job_store import Accepted, JobStore, NewJob, Unstorable
+from service.domain.outbox import Outbox
+from service.domain.stored import StoreError
+from service.edge.kafka import names
+from service.edge.kafka.batch_lines import Api
+from service.edge.kafka.dead_letters import MOST_BYTES, dead_letter
+from service.edge.kafka.judging import JobApi, Judge, Refused, log_crash, place_of, refusal
+from service.edge.kafka.records import IntakeRules
+from service.edge.kafka.rejections import RejectedRecordError, Rejection
+
+RECORD_REJECTED: Final = "record_rejected"
+
+_AT_A_TIME: Final = 10
+"""Records that are judged before others of this process have their turn."""
+
+_MOST_LATER: Final = 3
+"""Records that meet a failing database before the rest of a batch is not tried any more."""
+
+
+class RecordAcceptance:
+    """An Acceptance, and a Redrive. One per process; `apis` are all that records may name.
+
+    `group` is the one that reads the records. `clock` is that of deadlines, `wall_clock` gives Unix seconds. A
+    letter of more than `most_bytes` goes without its value. `count` is told the reason of every dead letter.
+    """
+
+    def __init__(
+        self,
+        rules: Callable[[], IntakeRules],
+        apis: Mapping[Api, JobApi],
+        jobs: JobStore,
+        keys: IdempotencyKeys,
+        outbox: Outbox,
+        *,
+        group: str,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        accept_seconds: float = 10.0,
+        most_bytes: int = MOST_BYTES,
+        count: Callable[[str], object] = lambda _reason: None,
+    ) -> None:
+        self._rules = rules
+        self._judge = Judge(apis, clock, wall_clock, accept_seconds)
+        self._jobs = jobs
+        self._keys = keys
+        self._outbox = outbox
+        self._group = group
+        self._most_bytes = most_bytes
+        self._count = count
+
+    async def accept(self, records: Sequence[Record]) -> BatchOutcome:
+        """Jobs first, then dead letters: what is tried again later makes no letter twice.
+
+        Raises:
+            TryLaterError: some of them could not be judged or stored; all may be handed in again.
+        """
+        new, refused, whole = await self._judge_all(records)
+        accepted = repeated = 0
+        for (record, job), outcome in zip(new, await self._store(new), strict=True):
+            accepted += isinstance(outcome, Accepted)
+            repeated += isinstance(outcome, Repeated)
+            if (why := refusal(job, outcome)) is not None:
+                refused.append(Refused(record, why))
+        if not whole:
+            raise TryLaterError("the database is away")
+        dead = []
+        for one in refused:
+            if await self._job_of(one) is None:
+                dead.append(one)
+            else:
+                repeated += 1
+        await self._bury(dead)
+        return BatchOutcome(accepted, repeated, len(dead))
+
+    async def redrive(self, record: Record, owner: str) -> Redriven:
+        """Submits a record again, as it came, in the name of an owner that an operator vouches for.
+
+        Raises:
+            TryLaterError: the database is away.
+        """
+        judged = await self._judge.judge(record, self._rules(), owner)
+        if isinstance(judged, Refused):
+            known = await self._job_of(judged)
+            return _told(judged.why) if known is None else Redriven(known, repeated=True)
+        if judged.idempotency is not None:
+            before = await self._find(owner, judged.idempotency)
+            if isinstance(before, Repeated):
+                return Redriven(before.response_id, repeated=True)
+        (outcome,) = await self._store([(record, judged)])
+        if (why := refusal(judged, outcome)) is not None:
+            return _told(why)
+        if isinstance(outcome, Repeated):
+            return Redriven(outcome.response_id, repeated=True)
+        # The key of one that was deleted is kept, and nothing is made under it.
+        return Redriven(judged.response.id, repeated=not await self._is_there(owner, judged.response.id))
+
+    async def _judge_all(
+        self, records: Sequence[Record]
+    ) -> tuple[list[tuple[Record, NewJob]], list[Refused], bool]:
+        """Jobs to store, records that are none, and whether these are all."""
+        rules = self._rules()
+        new: list[tuple[Record, NewJob]] = []
+        refused: list[Refused] = []
+        later = 0
+        for number, record in enumerate(records, start=1):
+            try:
+                judged = await self._judge.judge(record, rules)
+            except TryLaterError:
+                later += 1
+                if later == _MOST_LATER:
+                    break
+                continue
+            if isinstance(judged, Refused):
+                refused.append(judged)
+            else:
+                new.append((record, judged))
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return new, refused, not later
+
+    async def _store(
+        self, new: Sequence[tuple[Record, NewJob]]
+    ) -> Sequence[Accepted | Repeated | Conflict | Unstorable | None]:
+        """What became of each; None where a fault of ours is in the way of it alone."""
+        if not new:
+            return ()
+        try:
+            return await self._jobs.accept_many([job for _, job in new])
+        except StoreError as error:
+            raise TryLaterError(str(error)) from error
+        except Exception as error:  # noqa: BLE001  each has its second try alone
+            log_crash(new[0][0], error)
+        return [await self._store_alone(record, job) for record, job in new]
+
+    async def _store_alone(
+        self, record: Record, job: NewJob
+    ) -> Accepted | Repeated | Conflict | Unstorable | None:
+        try:
+            (outcome,) = await self._jobs.accept_many([job])
+        except StoreError as error:
+            raise TryLaterError(str(error)) from error
+        except Exception as error:  # noqa: BLE001  whatever it is, its neighbours are not to suffer
+            log_crash(record, error)
+            return None
+        return outcome
+
+    async def _job_of(self, refused: Refused) -> str | None:
+        """The response that a refused record has become already; None: it has not."""
+        intake = refused.intake
+        if intake is None:
+            return None
+        match await self._find(intake.principal.owner, self._judge.idempotency_of(intake), gone=True):
+            case Repeated(response_id):
+                return response_id
+            case Conflict(response_id):
+                # A key that was made of the record is no other's; only how requests are compared has changed.
+                return response_id if intake.own_key else None
+            case _:
+                return None
+
+    async def _find(
+        self, owner: str, idempotency: Idempotency, *, gone: bool = False
+    ) -> Repeated | Conflict | Running | None:
+        try:
+            return await self._keys.find(owner, idempotency, gone=gone)
+        except StoreError as error:
+            raise TryLaterError(str(error)) from error
+
+    async def _is_there(self, owner: str, response_id: str) -> bool:
+        try:
+            return await self._jobs.job(owner, response_id) is not None
+        except StoreError as error:
+            raise TryLaterError(str(error)) from error
+
+    async def _bury(self, dead: Sequence[Refused]) -> None:
+        """Dead letters, stored."""
+        if not dead:
+            return
+        try:
+            await self._outbox.add(
+                [dead_letter(one.record, one.why, self._group, self._most_bytes) for one in dead]
+            )
+        except StoreError as error:
+            raise TryLaterError(str(error)) from error
+        for one in dead:
+            reason = one.why.reason.value
+            self._count(reason)
+            structlog.get_logger().warning(RECORD_REJECTED, reason=reason, **place_of(one.record))
+
+
+def _told(why: RejectedRecordError) -> Redriven:
+    message = why.message
+    if why.reason is Rejection.EXPIRED:
+        message = (
+            f"{names.EXPIRES_AT} has passed, and a record is submitted again as it came: whoever sent it has to "
+            "send it with a later one"
+        )
+    return Redriven(reason=why.reason.value, message=message)

@@ -1,0 +1,430 @@
+"""Every record becomes a job or a dead letter, once, whatever neighbours, the database and our own faults do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from service.domain.consuming import Record
+from service.domain.dead_letters import Redriven
+from service.domain.errors import Reason, ServiceError
+from service.domain.intake import BatchOutcome, TryLaterError
+from service.domain.preferences import Floor
+from service.domain.stored import StoreError
+from service.edge.kafka.dead_letters import read_dead_letter
+from service.edge.kafka.identity import Binding, Identities, OwnerTerms
+from service.edge.kafka.origins import read_origin
+from service.edge.kafka.records import IntakeRules
+from tests.support.kafka_acceptance import Intakes, database_away, no_such_model, wrong_field
+from tests.support.kafka_records import ASKED, EARLIER, LATER, NOW, SHARED, TOPIC, read, record, signed
+
+HOUR = 3600.0
+CHAT = {"model": "small", "messages": [{"role": "user", "content": "Name three rivers."}]}
+BAD = b"{broken"
+
+
+def asking(model: str, offset: int = 41, **changes: Any) -> Record:
+    return record({**ASKED, "model": model}, offset=offset, **changes)
+
+
+async def test_a_record_becomes_the_job_that_its_identity_says() -> None:
+    intakes = Intakes()
+    given = record(headers={"correlation-id": "c-1", "reply-topic": "team-a.urgent"})
+    assert await intakes.acceptance.accept([given]) == BatchOutcome(accepted=1)
+    (job,) = intakes.store.jobs.values()
+    taken = read(given)
+    assert job.response.id == taken.response_id
+    assert job.response.owner == "team-a"
+    assert job.idempotency is not None
+    assert job.idempotency.key == taken.submission.idempotency_key
+    assert job.origin is not None
+    assert job.origin.topic == "team-a.urgent"
+    found = read_origin(job.origin.body)
+    assert (found.topic, found.offset, found.correlation_id) == (TOPIC, 41, b"c-1")
+    assert intakes.store.letters == []
+    assert intakes.counted == []
+
+
+async def test_the_api_judges_with_the_owners_limits_until_the_deadline() -> None:
+    intakes = Intakes()
+    await intakes.acceptance.accept([record({**ASKED, "stream": True}, headers={"eurouter-run-at": LATER})])
+    ((request, submission, context, streaming),) = intakes.responses.calls
+    assert request.model == "small"
+    assert submission.delay == HOUR
+    assert context.principal.floor == Floor(eu_owned=True)
+    assert (context.deadline, context.door) == (107.0, "kafka")
+    assert streaming
+
+
+async def test_chat_requests_are_the_chat_apis() -> None:
+    intakes = Intakes()
+    await intakes.acceptance.accept([record(CHAT, headers={"eurouter-api": "chat"}), record()])
+    assert [job.api for job in intakes.store.jobs.values()] == ["chat", "responses"]
+    assert len(intakes.chat.calls) == 1
+
+
+async def test_nothing_comes_of_no_records() -> None:
+    intakes = Intakes()
+    assert await intakes.acceptance.accept([]) == BatchOutcome()
+    assert intakes.store.asked == []
+
+
+async def test_one_write_takes_a_batch_and_one_its_letters() -> None:
+    intakes = Intakes()
+    batch = [record(offset=n) if n % 2 else record(BAD, offset=n) for n in range(40)]
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=20, rejected=20)
+    assert intakes.store.asked == ["accept_many", "add"]
+    assert intakes.store.offsets() == list(range(0, 40, 2))
+    assert intakes.counted == ["undecodable"] * 20
+
+
+async def test_a_record_that_can_not_be_read_at_all_is_a_dead_letter() -> None:
+    intakes = Intakes()
+    broken = Record(TOPIC, 3, 41, 0, None, None, (), unreadable="the record's batch is corrupt: send it again")
+    assert await intakes.acceptance.accept([broken]) == BatchOutcome(rejected=1)
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert (letter.reason, letter.owner) == ("undecodable", "team-a")
+    assert letter.message == "the record's batch is corrupt: send it again"
+
+
+def stored(intakes: Intakes) -> Record:
+    """The only letter, as it would be published."""
+    (letter,) = intakes.store.letters
+    return Record("dlq", 0, 0, 0, letter.key, letter.value, list(letter.headers))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(no_such_model(), "unknown_model"), (wrong_field(), "invalid")], ids=["model", "field"]
+)
+async def test_what_an_api_refuses_is_a_dead_letter_with_its_words(error: ServiceError, reason: str) -> None:
+    intakes = Intakes()
+    intakes.responses.failures["odd"] = [error]
+    outcome = await intakes.acceptance.accept([asking("odd"), record(offset=42)])
+    assert outcome == BatchOutcome(accepted=1, rejected=1)
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert (letter.reason, letter.message, letter.owner) == (reason, error.message, "team-a")
+    assert (letter.group, letter.original.offset) == ("eurouter.intake.v1", 41)
+
+
+async def test_fields_of_a_batch_line_are_named_as_they_stand_in_it() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["odd"] = [wrong_field()]
+    line = {"custom_id": "r-1", "method": "POST", "url": "/v1/responses", "body": {**ASKED, "model": "odd"}}
+    await intakes.acceptance.accept([record(line)])
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert letter.message == "body.temperature: must be 0 to 2; got 9"
+
+
+async def test_a_rejection_is_logged_by_its_place_and_reason_and_never_by_content() -> None:
+    intakes = Intakes()
+    with capture_logs() as logs:
+        await intakes.acceptance.accept([record(b'{"model": "SECRET"', key=b"SECRET", headers={"x": "SECRET"})])
+    assert logs == [
+        {
+            "event": "record_rejected",
+            "log_level": "warning",
+            "topic": TOPIC,
+            "partition": 3,
+            "offset": 41,
+            "reason": "undecodable",
+        }
+    ]
+
+
+# Read again.
+
+
+async def test_a_record_that_is_read_again_is_the_same_job() -> None:
+    intakes = Intakes()
+    for _ in range(2):
+        await intakes.acceptance.accept([record(), record(headers={"idempotency-key": "k"}, offset=42)])
+    assert len(intakes.store.jobs) == 2
+    assert intakes.store.letters == []
+
+
+async def test_another_record_with_the_same_identity_and_request_is_that_job() -> None:
+    intakes = Intakes()
+    first = record(headers={"idempotency-key": "k"})
+    other_id = {"idempotency-key": "k", "eurouter-response-id": "resp_" + "0a" * 18}
+    assert await intakes.acceptance.accept([first, record(headers=other_id, offset=42)]) == BatchOutcome(
+        accepted=1, repeated=1
+    )
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_same_identity_with_another_request_is_a_dead_letter(together: bool) -> None:
+    intakes = Intakes()
+    first = record(headers={"idempotency-key": "k"})
+    other = record({**ASKED, "input": "other"}, headers={"idempotency-key": "k"}, offset=42)
+    for batch in [[first, other]] if together else [[first], [other]]:
+        await intakes.acceptance.accept(batch)
+    assert len(intakes.store.jobs) == 1
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert (letter.reason, letter.original.offset, letter.owner) == ("identity_conflict", 42, "team-a")
+    assert letter.message.startswith("idempotency-key or eurouter-response-id was used for another request")
+
+
+async def test_a_record_that_expired_or_lost_its_model_since_it_became_a_job_is_that_job() -> None:
+    intakes = Intakes()
+    batch = [
+        record(headers={"eurouter-expires-at": LATER}),
+        record(headers={"eurouter-expires-at": LATER, "idempotency-key": "k"}, offset=42),
+        asking("gone", 43),
+        record({**CHAT, "model": "gone"}, headers={"eurouter-api": "chat"}, offset=44),
+        record(headers={"reply-topic": "team-a.urgent"}, offset=45),
+    ]
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=5)
+    intakes.now += 2 * HOUR
+    for api in (intakes.responses, intakes.chat):
+        api.failures["gone"] = [no_such_model()]
+    identities = Identities([Binding(TOPIC, "team-a")], (), [OwnerTerms("team-a")])
+    intakes.rules = IntakeRules(identities)
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(repeated=5)
+    assert intakes.store.letters == []
+
+
+async def test_a_record_that_comes_too_late_for_the_first_time_is_a_dead_letter() -> None:
+    intakes = Intakes()
+    late = record(headers={"eurouter-expires-at": EARLIER})
+    assert await intakes.acceptance.accept([late]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["expired"]
+
+
+async def test_a_late_record_with_the_key_of_another_request_is_a_dead_letter() -> None:
+    intakes = Intakes()
+    await intakes.acceptance.accept([record(headers={"idempotency-key": "k"})])
+    late = record(
+        {**ASKED, "input": "other"}, headers={"idempotency-key": "k", "eurouter-expires-at": EARLIER}, offset=42
+    )
+    assert await intakes.acceptance.accept([late]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["expired"]
+
+
+async def test_a_copy_of_a_signed_record_is_its_job_also_when_it_comes_too_late() -> None:
+    intakes = Intakes()
+    first = signed()
+    copy = Record(SHARED, 9, 77, 5, first.key, first.value, first.headers)
+    assert await intakes.acceptance.accept([first]) == BatchOutcome(accepted=1)
+    assert await intakes.acceptance.accept([copy]) == BatchOutcome(accepted=1)
+    intakes.now += 2 * HOUR
+    assert await intakes.acceptance.accept([copy]) == BatchOutcome(repeated=1)
+    assert len(intakes.store.jobs) == 1
+
+
+# The database.
+
+
+@pytest.mark.parametrize("what", ["accept_many", "find", "add"])
+async def test_a_database_that_is_away_is_no_reason_for_a_dead_letter(what: str) -> None:
+    intakes = Intakes()
+    intakes.store.down[what] = 2
+    intakes.responses.failures["gone"] = [no_such_model()]
+    batch = [record(), record(BAD, offset=42), asking("gone", 43)]
+    for _ in range(2):
+        with pytest.raises(TryLaterError):
+            await intakes.acceptance.accept(batch)
+        assert intakes.store.letters == []
+        assert intakes.counted == []
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=1, rejected=2)
+    assert sorted(intakes.store.reasons()) == ["undecodable", "unknown_model"]
+    assert len(intakes.store.jobs) == 1
+
+
+async def test_jobs_that_need_no_answer_are_stored_while_a_neighbour_has_to_wait() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["continues"] = [database_away()]
+    batch = [record(), asking("continues", 42), record(BAD, offset=43), record(offset=44)]
+    with pytest.raises(TryLaterError):
+        await intakes.acceptance.accept(batch)
+    assert len(intakes.store.jobs) == 2
+    # Letters come when the batch is whole, so that each comes once.
+    assert intakes.store.letters == []
+    intakes.responses.failures.clear()
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=3, rejected=1)
+    assert len(intakes.store.jobs) == 3
+
+
+async def test_a_database_that_is_away_is_not_asked_for_every_record() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["continues"] = [database_away()]
+    with pytest.raises(TryLaterError):
+        await intakes.acceptance.accept([asking("continues", n) for n in range(100)])
+    assert len(intakes.responses.calls) == 3
+
+
+@pytest.mark.parametrize("error", [StoreError("away"), ServiceError(Reason.IDEMPOTENCY_IN_PROGRESS, "later")])
+async def test_what_time_mends_is_tried_later(error: BaseException) -> None:
+    intakes = Intakes()
+    intakes.responses.failures["small"] = [error]
+    with pytest.raises(TryLaterError):
+        await intakes.acceptance.accept([record()])
+    assert intakes.store.letters == []
+
+
+# Faults of ours.
+
+
+async def test_a_fault_of_ours_has_a_second_try() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["odd"] = [RuntimeError("SECRET"), wrong_field()]
+    with capture_logs() as logs:
+        assert await intakes.acceptance.accept([asking("odd")]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["invalid"]
+    assert "SECRET" not in str(logs)
+
+
+async def test_a_record_that_always_meets_a_fault_of_ours_is_a_dead_letter_and_its_neighbours_are_jobs() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["odd"] = [RuntimeError("SECRET")]
+    with capture_logs() as logs:
+        outcome = await intakes.acceptance.accept([asking("odd"), record(offset=42)])
+    assert outcome == BatchOutcome(accepted=1, rejected=1)
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert (letter.reason, letter.owner) == ("internal", "team-a")
+    assert "SECRET" not in letter.message + str(logs)
+    crashed = [entry for entry in logs if entry["event"] == "record_crashed"]
+    assert [entry["error_type"] for entry in crashed] == ["RuntimeError", "RuntimeError"]
+    assert crashed[0]["offset"] == 41
+
+
+async def test_a_job_that_no_statement_survives_is_a_dead_letter_and_its_neighbours_are_jobs() -> None:
+    intakes = Intakes()
+    intakes.store.crash = {read(record(offset=43)).response_id}
+    outcome = await intakes.acceptance.accept([record(offset=n) for n in range(41, 46)])
+    assert outcome == BatchOutcome(accepted=4, rejected=1)
+    assert (intakes.store.reasons(), intakes.store.offsets()) == (["internal"], [43])
+
+
+async def test_a_job_that_can_not_be_stored_is_a_dead_letter() -> None:
+    intakes = Intakes()
+    intakes.store.unstorable = {read(record(offset=43)).response_id}
+    assert await intakes.acceptance.accept([record(), record(offset=43)]) == BatchOutcome(accepted=1, rejected=1)
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    assert (letter.reason, letter.owner) == ("invalid", "team-a")
+
+
+async def test_a_cancelled_acceptance_stops() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["odd"] = [asyncio.CancelledError()]
+    with pytest.raises(asyncio.CancelledError):
+        await intakes.acceptance.accept([asking("odd")])
+
+
+async def test_others_have_their_turn_while_a_batch_is_judged() -> None:
+    intakes = Intakes()
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await intakes.acceptance.accept([record(offset=n) for n in range(200)])
+    task.cancel()
+    assert turns >= 20
+
+
+# Submitted again.
+
+
+async def test_a_record_that_is_mended_here_is_a_job_when_it_is_submitted_again() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["new"] = [no_such_model()]
+    await intakes.acceptance.accept([asking("new")])
+    letter = read_dead_letter(stored(intakes))
+    assert letter is not None
+    still = await intakes.acceptance.redrive(letter.original, letter.owner)
+    assert still == Redriven(reason="unknown_model", message=no_such_model().message)
+    intakes.responses.failures.clear()
+    made = await intakes.acceptance.redrive(letter.original, letter.owner)
+    assert made == Redriven(read(asking("new")).response_id)
+    assert await intakes.acceptance.redrive(letter.original, letter.owner) == Redriven(
+        made.response_id, repeated=True
+    )
+    assert len(intakes.store.jobs) == 1
+    assert len(intakes.store.letters) == 1
+
+
+async def test_nobody_is_asked_who_submitted_what_an_operator_vouches_for() -> None:
+    intakes = Intakes()
+    unsigned = record(topic=SHARED)
+    assert await intakes.acceptance.accept([unsigned]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["unauthenticated"]
+    made = await intakes.acceptance.redrive(unsigned, "team-b")
+    assert intakes.store.jobs[made.response_id].response.owner == "team-b"
+
+
+async def test_a_signed_record_is_submitted_again_without_its_signature_and_is_the_same_job() -> None:
+    intakes = Intakes()
+    first = signed()
+    bare = Record(SHARED, 0, 3, 5, first.key, first.value, [h for h in first.headers if "signature" not in h[0]])
+    made = await intakes.acceptance.redrive(bare, "team-b")
+    assert await intakes.acceptance.accept([first]) == BatchOutcome(accepted=1)
+    assert list(intakes.store.jobs) == [made.response_id]
+
+
+async def test_a_record_that_has_expired_stays_so_and_its_sender_is_named_as_who_can_help() -> None:
+    intakes = Intakes()
+    late = record(headers={"eurouter-expires-at": EARLIER})
+    told = await intakes.acceptance.redrive(late, "team-a")
+    assert told.reason == "expired"
+    assert "whoever sent it has to send it with a later one" in told.message
+    assert intakes.store.jobs == {}
+
+
+async def test_a_record_that_became_a_job_and_expired_since_is_that_job_when_it_is_submitted_again() -> None:
+    intakes = Intakes()
+    given = record(headers={"eurouter-expires-at": LATER})
+    await intakes.acceptance.accept([given])
+    intakes.now += 2 * HOUR
+    assert await intakes.acceptance.redrive(given, "team-a") == Redriven(read(given).response_id, repeated=True)
+
+
+async def test_a_job_that_was_deleted_is_not_made_again() -> None:
+    intakes = Intakes()
+    made = await intakes.acceptance.redrive(record(), "team-a")
+    intakes.store.jobs.clear()
+    assert await intakes.acceptance.redrive(record(), "team-a") == Redriven(made.response_id, repeated=True)
+    assert intakes.store.jobs == {}
+
+
+async def test_what_is_submitted_again_is_told_and_no_letter_is_written() -> None:
+    intakes = Intakes()
+    assert (await intakes.acceptance.redrive(record(BAD), "team-a")).reason == "undecodable"
+    intakes.responses.failures["odd"] = [RuntimeError("SECRET")]
+    internal = await intakes.acceptance.redrive(asking("odd"), "team-a")
+    assert internal.reason == "internal"
+    assert "SECRET" not in internal.message
+    await intakes.acceptance.accept([record(headers={"idempotency-key": "k"})])
+    other = record({**ASKED, "input": "other"}, headers={"idempotency-key": "k"})
+    assert (await intakes.acceptance.redrive(other, "team-a")).reason == "identity_conflict"
+    assert intakes.store.letters == []
+
+
+@pytest.mark.parametrize("what", ["find", "accept_many", "job"])
+async def test_nothing_is_submitted_again_while_the_database_is_away(what: str) -> None:
+    intakes = Intakes()
+    intakes.store.down[what] = 1
+    with pytest.raises(TryLaterError):
+        await intakes.acceptance.redrive(record(), "team-a")
+    # What was stored before the answer was lost is the same job.
+    assert (await intakes.acceptance.redrive(record(), "team-a")).response_id == read(record()).response_id
+    assert len(intakes.store.jobs) == 1
+
+
+def test_what_is_said_above_of_times_is_so() -> None:
+    assert orjson.loads(record().value or b"") == ASKED
+    assert read(record(headers={"eurouter-expires-at": LATER})).submission.start_within == HOUR
+    assert NOW == 1_790_000_000.0
