@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,10 +20,11 @@ from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 
-from adapters.kafka.consumer_metadata import TopicsWatch
+from adapters.kafka.consumer_metadata import TopicsWatch, look_ahead
 from adapters.kafka.consumer_records import read_all_records
 from service.domain.consuming import ConsumerError, Place, Record
 
+_LOOK_SECONDS: Final = 5.0
 _SETTLING_SECONDS: Final = 1.0
 """How much longer than asked a poll may take while the group settles who reads what."""
 
@@ -87,6 +89,7 @@ class KafkaConsumer:
         self._ready: dict[Place, list[Record]] = {}
         # Of each partition, what was polled since it is ours: the first offset and the one after the last.
         self._polled: dict[Place, tuple[int, int]] = {}
+        self._look_at = 0.0
 
     async def start(self) -> None:
         """Connects and joins the group.
@@ -115,6 +118,9 @@ class KafkaConsumer:
         """The next records; none after `seconds` without any, or a second more while the group settles."""
         if self._paused or not self._ready:
             await self._fetch(most, seconds)
+        if self._paused and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            await look_ahead(self._started())
         return () if self._paused else self._take(most)
 
     async def commit(self, following: Mapping[Place, int]) -> None:
@@ -157,7 +163,7 @@ class KafkaConsumer:
             self._apply_pause()
 
     def lag(self) -> Mapping[Place, int]:
-        """As of each partition's last fetch: while paused it grows old."""
+        """As of each partition's last fetch, or a few seconds old while paused."""
         subscription = self._consumer and self._consumer._subscription.subscription
         assignment = subscription and subscription.assignment
         if not assignment:
@@ -291,6 +297,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is 
 
     def on_partitions_assigned(self, _: Iterable[Any]) -> None:
         self._owner._void()
+        self._owner._look_at = 0.0
         # While it closes there is nothing left to pause.
         if self._owner._consumer is not None:
             self._owner._apply_pause()

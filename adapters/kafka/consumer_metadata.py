@@ -29,6 +29,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+_LOOK_SECONDS: Final = 1.0
 _SECONDS_BETWEEN: Final = 0.1
 """Where a partition has no leader, aiokafka asks again as soon as it has an answer."""
 _KNOWS_IDS: Final = 12
@@ -191,3 +192,20 @@ def _readable(answer: Any) -> Any:
         for code, topic, _, _, internal, partitions, *_ in answer.topics
     ]
     return _AsAiokafkaReads([broker[:4] for broker in answer.brokers], answer.controller_id, topics)
+
+
+async def look_ahead(consumer: Any) -> None:
+    """Learns where the partitions end, which one that is paused does not by reading; soon, or not at all."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription and subscription.assignment
+    if not assignment or not assignment.tps:
+        return
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            ends = await consumer.end_offsets(assignment.tps)
+    except (TimeoutError, KafkaError, OSError):
+        return
+    for partition, end in ends.items():
+        state = assignment.state_value(partition)
+        if state is not None:
+            state.highwater = end
