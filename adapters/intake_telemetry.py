@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.domain.consuming import ConsumerError, Place, Record
 from service.domain.intake import BatchOutcome
 
+CONSUMER_WORKS: Final = "consumer_works"
+CONSUMER_WORKS_NOT: Final = "consumer_works_not"
 CONSUMER_GIVEN_UP: Final = "consumer_given_up"
 INTAKE_STORE_FAILED: Final = "intake_store_failed"
 INTAKE_RECORDS_CRASHED: Final = "intake_records_crashed"
@@ -42,6 +44,13 @@ class _Consumers:
             # A partition is read by one process at a time: the one that looked last.
             multiprocess_mode="livemostrecent",
         )
+        self._working = Gauge(
+            f"eurouter_{of}_working",
+            "Consumers that read records, or would if there were any.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._problem: str | None = None
         self._shown: set[Place] = set()
         self._log = structlog.get_logger().bind()
 
@@ -50,6 +59,15 @@ class _Consumers:
         self._given_up.labels(failure).inc()
         told = str(error) if isinstance(error, ConsumerError) else _type(error)
         self._log.warning(CONSUMER_GIVEN_UP, consumer=self._of, reason=failure, error=told)
+
+    def problem(self, problem: str | None) -> None:
+        """A sentence on why nothing is read; None: records are. A change is logged."""
+        self._working.set(int(problem is None))
+        if problem is not None and problem != self._problem:
+            self._log.warning(CONSUMER_WORKS_NOT, consumer=self._of, problem=problem)
+        elif problem is None and self._problem is not None:
+            self._log.info(CONSUMER_WORKS, consumer=self._of)
+        self._problem = problem
 
     def lag(self, lag: Mapping[Place, int]) -> None:
         """How many records come after those that were read, of each partition that is read here."""
@@ -86,13 +104,15 @@ class PrometheusIntakeTelemetry(_Consumers):
         )
         self._paused = Gauge(
             "eurouter_intake_paused",
-            "Consumers that read nothing for now: many jobs wait to be run, or the database is away.",
+            "Consumers that read nothing for now: many jobs could be run, many records are aside, or the database "
+            "is away.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._aside = Gauge(
             "eurouter_intake_aside",
-            "Records that wait because of a fault of the service; their partitions are not committed beyond.",
+            "Records that can't be judged or stored for now while others are; their partitions are not committed "
+            "beyond.",
             registry=registry,
             multiprocess_mode="livesum",
         )

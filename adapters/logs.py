@@ -55,7 +55,8 @@ class OfLibraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Logs it under the name of its logger."""
         message = record.getMessage()
-        # aiokafka's clients try again by themselves, and a new cluster or topic begins with these.
+        # aiokafka's clients try again by themselves, and a new cluster or topic begins with these. What lasts is
+        # told by whoever uses the client.
         if record.name.startswith("aiokafka") and any(word in message for word in _PASSING):
             return
         error = record.exc_info[0] if record.exc_info else None
@@ -63,7 +64,14 @@ class OfLibraries(logging.Handler):
         structlog.get_logger().log(record.levelno, "library", logger=record.name, message=message, **values)
 
 
-_PASSING: Final = ("GroupCoordinatorNotAvailableError", "LeaderNotAvailableError", "is not available during auto")
+_PASSING: Final = (
+    "GroupCoordinatorNotAvailableError",
+    "LeaderNotAvailableError",
+    "NotLeaderForPartitionError",
+    "Marking the coordinator dead",
+    "is not available during auto",
+    "because it is rebalancing",
+)
 
 
 def configure(log_format: LogFormat = "auto", level: str = "info") -> None:

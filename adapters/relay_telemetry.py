@@ -6,7 +6,8 @@ No content in any of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from random import random
 from typing import Final
 
@@ -14,11 +15,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain.outbox import Outbox, OutboxKind, OutboxRow
-from service.domain.publishing import Delivery
-from service.domain.stored import StoreError
+from service.domain.publishing import Delivery, PublisherError
 
 OUTBOX_ROW_CRASHED: Final = "outbox_row_crashed"
 OUTBOX_SEND_FAILED: Final = "outbox_send_failed"
+OUTBOX_TURN_CRASHED: Final = "outbox_turn_crashed"
 OUTBOX_STORE_FAILED: Final = "outbox_store_failed"
 PUBLISHER_FAILED: Final = "publisher_failed"
 
@@ -27,11 +28,26 @@ PERIOD: Final = 10.0
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _NOTHING: Final = float("nan")
 
+_QUIET: Final = 30.0
+"""Seconds in which one failure of one topic is told once."""
+
+_WHY: Final = {
+    Delivery.REFUSED: "the topic is not there, or we may not write to it",
+    Delivery.TOO_LARGE: "larger than the broker takes",
+    Delivery.UNKNOWN: "no answer in time, it is sent again",
+}
+
 
 class PrometheusRelayTelemetry:
-    """Counts what a process's relay does. `registry` None: in the files of several processes."""
+    """Counts what a process's relay does. `registry` None: in the files of several processes.
 
-    def __init__(self, registry: CollectorRegistry | None) -> None:
+    `clock` gives seconds that never go back.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Of each failure of a topic, since when nothing of it was told, and how often it was met since.
+        self._untold: dict[tuple[Delivery, str], tuple[float, int]] = {}
         self._shards = Gauge(
             "eurouter_outbox_shards",
             "Shards of the outbox that this process publishes.",
@@ -68,6 +84,9 @@ class PrometheusRelayTelemetry:
         self._publisher_failures = Counter(
             "eurouter_publisher_failures", "Times that the broker could not be reached.", registry=registry
         )
+        self._crashes = Counter(
+            "eurouter_outbox_crashes", "Faults of the service, in turns of relays and in rows.", registry=registry
+        )
         self._log = structlog.get_logger().bind()
 
     def holds(self, shards: int) -> None:
@@ -87,7 +106,15 @@ class PrometheusRelayTelemetry:
     def failed(self, delivery: Delivery, topic: str) -> None:
         """A message was not sent, as far as one knows."""
         self._failed.labels(delivery.value).inc()
-        self._log.warning(OUTBOX_SEND_FAILED, delivery=delivery.value, topic=topic)
+        # A topic that is missing fails for every row of it, again and again: that is one line now and then.
+        now = self._clock()
+        told, count = self._untold.get((delivery, topic), (float("-inf"), 0))
+        if now - told < _QUIET:
+            self._untold[delivery, topic] = (told, count + 1)
+            return
+        self._untold[delivery, topic] = (now, 0)
+        why = _WHY.get(delivery, "")
+        self._log.warning(OUTBOX_SEND_FAILED, delivery=delivery.value, topic=topic, why=why, messages=count + 1)
 
     def late(self, rows: int) -> None:
         """So many rows may have gone out when their shard was another's."""
@@ -99,12 +126,19 @@ class PrometheusRelayTelemetry:
         self._log.warning(OUTBOX_STORE_FAILED, what=what)
 
     def publisher_failed(self, error: BaseException) -> None:
-        """The broker can't be reached."""
+        """The broker can't be reached. Of errors that publishers don't promise the type is all that is told."""
         self._publisher_failures.inc()
-        self._log.warning(PUBLISHER_FAILED, error=str(error))
+        told = str(error) if isinstance(error, PublisherError) else type(error).__name__
+        self._log.warning(PUBLISHER_FAILED, error=told)
+
+    def turn_crashed(self, error: BaseException) -> None:
+        """A turn ended by a fault of ours."""
+        self._crashes.inc()
+        self._log.error(OUTBOX_TURN_CRASHED, error_type=type(error).__name__)
 
     def crashed(self, kind: OutboxKind, error: BaseException) -> None:
         """A row could not be made a message. The error may quote content: its type is all that is told."""
+        self._crashes.inc()
         self._log.error(OUTBOX_ROW_CRASHED, kind=kind.value, error_type=type(error).__name__)
 
 
@@ -114,7 +148,9 @@ class OutboxGauges:
     def __init__(self, registry: CollectorRegistry | None, outbox: Outbox, *, period: float = PERIOD) -> None:
         self._outbox = outbox
         self._period = period
-        self._depth = _gauge("rows", "Rows of the outbox that wait to be published.", registry)
+        self._depth = _gauge(
+            "rows", "Rows of the outbox that wait to be published; 100000 or more are 100000.", registry
+        )
         self._oldest = _gauge(
             "oldest_seconds", "For how long the oldest row of the outbox waits; 0 without any.", registry
         )
@@ -126,8 +162,8 @@ class OutboxGauges:
                 stats = await self._outbox.stats()
                 self._depth.set(stats.depth)
                 self._oldest.set(stats.oldest or 0.0)
-            except StoreError:
-                # Whoever sweeps the same database reports it.
+            except Exception:  # noqa: BLE001 - a figure is no reason to stop a process
+                # Whoever sweeps the same database reports that it is away.
                 self._depth.set(_NOTHING)
                 self._oldest.set(_NOTHING)
             await asyncio.sleep(self._period * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret

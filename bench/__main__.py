@@ -21,6 +21,9 @@ from bench.fleet import ROOT, StartError
 from bench.jobs import profile as jobs_profile
 from bench.jobs import report as jobs_report
 from bench.jobs import run as jobs_run
+from bench.kafka import profile as kafka_profile
+from bench.kafka import report as kafka_report
+from bench.kafka import run as kafka_run
 from bench.run import Options, Raw, Stage
 from bench.scenarios import GROUPS, SCENARIOS, SERVERS
 
@@ -71,12 +74,14 @@ def _measure(arguments: Arguments, raw: Raw, folder: Path) -> dict[str, Any]:
         if profile is not None and written is not None:
             profile_run.profile(stage, SCENARIOS, written, profile)
             jobs_profile.profile(stage, written, profile)
+            kafka_profile.profile(stage, written, profile)
             return described
         run.go_through(stage, SCENARIOS, _say)
         extras.first_tokens(stage, _say)
         extras.memory(stage, _say)
         extras.processes(stage, _say)
         jobs_run.measure(stage, _say)
+        kafka_run.measure(stage, _say)
     return described
 
 
@@ -90,6 +95,7 @@ def _tell(raw: Raw, described: dict[str, Any], begun: float, options: Options) -
         ("Two processes on one port", report.process_table(raw), raw.processes),
         ("Memory", report.memory_table(raw), raw.memory),
         ("Background jobs", jobs_report.tables(raw.jobs), raw.jobs),
+        ("Background jobs with Kafka", kafka_report.tables(raw.kafka), raw.kafka),
         ("Targets", report.verdict_table(found), True),
     ):
         if there:
@@ -144,8 +150,8 @@ def _arguments(words: list[str] | None) -> Arguments:
         parser.error("--finished: must be 0 or more")
     if profile is not None:
         servers &= {"ours", "ours-http"}
-    if groups == {"jobs"}:
-        servers = frozenset()  # it starts its own
+    if groups <= {"jobs", "kafka"}:
+        servers = frozenset()  # they start their own
     rounds = given.rounds or (3 if given.quick else 7)
     return Arguments(Options(rounds, given.quick, groups, servers, given.finished), profile)  # type: ignore[arg-type]
 

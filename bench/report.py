@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from bench.jobs import report as jobs_report
+from bench.kafka import report as kafka_report
 from bench.run import Raw, Sample
 from bench.scenarios import (
     FIRST_TOKEN_STREAMS,
@@ -57,6 +58,7 @@ def verdicts(raw: Raw) -> list[Verdict]:
     found += _two_processes(raw)
     found.append(_memory(raw))
     found += jobs_report.verdicts(raw.jobs)
+    found += kafka_report.verdicts(raw.kafka)
     return found
 
 

@@ -88,6 +88,7 @@ class Raw:
     processes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     memory: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     jobs: dict[str, Any] = field(default_factory=dict)
+    kafka: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class Raw:
             name: {server: [asdict(sample) for sample in rows] for server, rows in by_server.items()}
             for name, by_server in self.samples.items()
         }
-        others = ("first_token", "processes", "memory", "jobs", "missing")
+        others = ("first_token", "processes", "memory", "jobs", "kafka", "missing")
         return {"samples": samples} | {name: getattr(self, name) for name in others}
 
 

@@ -17,7 +17,7 @@ SERVER_NAMES: Final[dict[Server, str]] = {
     "ours-http": "service, HTTP",
 }
 OURS: Final[tuple[Server, ...]] = ("ours", "ours-http")
-GROUPS: Final = ("unary", "burst", "paced", "ttft", "responses", "processes", "memory", "jobs")
+GROUPS: Final = ("unary", "burst", "paced", "ttft", "responses", "processes", "memory", "jobs", "kafka")
 
 PACE_SPREAD: Final = 0.05
 QUICK_IN_FLIGHT: Final = 64

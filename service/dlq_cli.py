@@ -47,7 +47,11 @@ def add_commands(
     redriven.add_argument("ids", metavar="ID", nargs="*", help="as `dlq list` shows it")
     _add_filters(redriven, _REDRIVEN)
     redriven.add_argument("--vouched-owner", metavar="NAME", help="whose those are that have no owner")
-    redriven.add_argument("--dry-run", action="store_true", help="only say which would be submitted")
+    redriven.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say which would be submitted; what their requests ask for is judged when they are",
+    )
     redriven.set_defaults(usage=redriven)
 
 

@@ -19,20 +19,22 @@ from eurouter.v1 import jobs_pb2 as pb
 
 from adapters import logs
 from adapters.documents.read import DocumentError
+from adapters.kafka.client import KafkaClientError
+from adapters.kafka.diagnosis import why_unreachable
 from adapters.providers.listing import Listing
 from adapters.providers.secrets import Secrets
-from service import wire
 from service.api.dead_letter_requests import id_of, letter_of, place_of, shown
 from service.api.dead_letters import DeadLetters, DeadLettersHandler
-from service.dlq_text import letter_text, redriven_text, table
+from service.dlq_text import json_text, letter_text, redriven_text, table
 from service.domain.calls import CallContext, Principal
-from service.domain.consuming import ConsumerError
-from service.domain.dead_letters import LetterPlace
+from service.domain.consuming import ConsumerError, Record
+from service.domain.dead_letters import DeadLetter, LetterPlace
 from service.domain.errors import ServiceError
 from service.domain.intake import TryLaterError
 from service.domain.stored import StoreError
 from service.engine import USER_AGENT, Engine, Start
 from service.kafka_letters import dead_letters
+from service.kafka_side import connection
 from service.settings import Settings
 
 _SECONDS: Final = 600.0
@@ -88,7 +90,7 @@ def list_letters(place: Place, which: Which, say: Say, *, as_json: bool) -> None
             found, more = await _listed(letters, which)
         if as_json:
             for letter in found:
-                say(wire.render_bytes(letter).decode())
+                say(json_text(letter))
             return
         say(table(found) if found else "no dead letters")
         if more:
@@ -133,13 +135,15 @@ def redrive_letters(
             if not chosen:
                 found, more = await _listed(letters, which)
                 chosen = [letter.id for letter in found]
-            handler = DeadLettersHandler(letters, clock=time.monotonic)
+            owners: dict[str, str] = {}
+            handler = DeadLettersHandler(_noting(letters, owners), clock=time.monotonic)
             for begin in range(0, len(chosen), _AT_ONCE):
                 some = chosen[begin : begin + _AT_ONCE]
                 request = pb.RedriveDeadLettersRequest(ids=some, vouched_owner=vouched_owner, dry_run=dry_run)
                 answer = await handler.redrive_dead_letters(request, _call())
                 for letter in answer.letters:
-                    say(redriven_text(letter, dry_run=dry_run))
+                    owner = owners.get(letter.id) or vouched_owner or ""
+                    say(redriven_text(letter, owner, dry_run=dry_run))
                 rejected += answer.rejected_count
         done = "would be submitted" if dry_run else "jobs now"
         say(f"{done}: {len(chosen) - rejected}; refused: {rejected}")
@@ -148,6 +152,18 @@ def redrive_letters(
         return not rejected
 
     return _run(place, work())
+
+
+def _noting(letters: DeadLetters, owners: dict[str, str]) -> DeadLetters:
+    """The letters, of which each one's owner is noted under its id when it is read."""
+
+    def read(record: Record) -> DeadLetter | None:
+        letter = letters.read(record)
+        if letter is not None:
+            owners[id_of(letter.place)] = letter.owner
+        return letter
+
+    return replace(letters, read=read)
 
 
 @asynccontextmanager
@@ -221,15 +237,26 @@ def _run(place: Place, work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except (ServiceError, ConsumerError, DocumentError, StoreError) as error:
-        raise DlqCommandError(_told(error, place.settings)) from None
+        raise DlqCommandError(_told(error, place)) from None
 
 
-def _told(error: Exception, settings: Settings) -> str:
+def _told(error: Exception, place: Place) -> str:
     """The error in the words of the command line."""
     cause = error.__cause__ or error
     if isinstance(cause, ConsumerError):
-        return str(cause).replace("Kafka", f"Kafka at {settings.kafka.bootstrap_servers}", 1)
+        why = asyncio.run(_why_unreachable(place))
+        if why:
+            return f"Kafka at {why}"
+        return str(cause).replace("Kafka", f"Kafka at {place.settings.kafka.bootstrap_servers}", 1)
     if isinstance(cause, TryLaterError) or not isinstance(error, ServiceError):
         return str(cause)
     fields = [(_OPTIONS.get(one.path.partition("[")[0], one.path), one.message) for one in error.violations]
     return "\n".join(f"{name}: {message}" for name, message in fields) or error.message
+
+
+async def _why_unreachable(place: Place) -> str:
+    try:
+        return await why_unreachable(connection(place.settings.kafka, Secrets(place.env).resolve))
+    except KafkaClientError:
+        # The error says it already.
+        return ""

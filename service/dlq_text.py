@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from eurouter.v1 import jobs_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from service import wire
 
 WIDTH: Final = 100
 _GAP: Final = "  "
@@ -36,10 +39,15 @@ def table(letters: Sequence[pb.DeadLetter]) -> str:
     left = WIDTH - sum(widths) - len(_GAP) * len(widths)
     lines = [_line(_HEADS, widths, _LAST, left)]
     lines += [
-        _line(row, widths, " ".join(letter.message.split()), left)
-        for row, letter in zip(rows, letters, strict=True)
+        _line(row, widths, _sentence(letter.message), left) for row, letter in zip(rows, letters, strict=True)
     ]
     return "\n".join(lines)
+
+
+def json_text(letter: pb.DeadLetter) -> str:
+    """As JSON on one line. JSON itself allows characters that some terminals obey: here they are escaped."""
+    text = wire.render_bytes(letter).decode()
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def place_text(letter: pb.DeadLetter) -> str:
@@ -51,10 +59,10 @@ def letter_text(letter: pb.DeadLetter, *, whole: bool) -> str:
     """All of a letter, content as it is where it is text."""
     lines = [
         f"id:         {letter.id}",
-        f"reason:     {letter.reason}",
-        f"message:    {' '.join(letter.message.split())}",
-        f"owner:      {letter.owner or '- (nobody knows: redrive it with --vouched-owner)'}",
-        f"from:       {place_text(letter)}",
+        f"reason:     {_printable(letter.reason)}",
+        f"message:    {_sentence(letter.message)}",
+        f"owner:      {_printable(letter.owner) or '- (nobody knows: redrive it with --vouched-owner)'}",
+        f"from:       {_printable(place_text(letter))}",
         f"submitted:  {_moment(letter.original_time, '%Y-%m-%dT%H:%M:%SZ')}",
         f"here since: {_moment(letter.create_time, '%Y-%m-%dT%H:%M:%SZ')}",
         f"key:        {_content(letter.key) if letter.HasField('key') else '- (none)'}",
@@ -71,13 +79,12 @@ def letter_text(letter: pb.DeadLetter, *, whole: bool) -> str:
     return "\n".join([*lines, f"value:      {size}", "", _content(letter.value, lines=True)])
 
 
-def redriven_text(letter: pb.RedrivenLetter, *, dry_run: bool) -> str:
-    """What became of one letter, on one line."""
+def redriven_text(letter: pb.RedrivenLetter, owner: str, *, dry_run: bool) -> str:
+    """What became of one letter, and in whose name, on one line."""
     if letter.reason:
-        return f"{letter.id}  {letter.reason}: {' '.join(letter.message.split())}"
-    if dry_run:
-        return f"{letter.id}  would be submitted"
-    return f"{letter.id}  {letter.response_id}{' (there already)' if letter.repeated else ''}"
+        return f"{letter.id}  {_printable(letter.reason)}: {_sentence(letter.message)}"
+    done = "would be submitted" if dry_run else letter.response_id
+    return f"{letter.id}  {done}  as {_printable(owner)}{' (there already)' if letter.repeated else ''}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], message: str, left: int) -> str:
@@ -106,6 +113,11 @@ def _content(value: bytes, *, lines: bool = False) -> str:
     except UnicodeDecodeError:
         rest = f"… ({len(value)} bytes)" if len(value) > _MOST_HEX else ""
         return f"{value[:_MOST_HEX].hex(' ')}{rest} (no text)"
+
+
+def _sentence(text: str) -> str:
+    """On one line."""
+    return _printable(" ".join(text.split()))
 
 
 def _printable(text: str, *, lines: bool = False) -> str:

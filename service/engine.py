@@ -211,6 +211,7 @@ class Engine:
             clock=time.monotonic,
             wall_clock=time.time,
             count=count,
+            complete=self.catalog.complete,
         )
 
     def kafka(self, worker: Worker) -> KafkaSide | None:

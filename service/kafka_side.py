@@ -7,7 +7,7 @@ Built from the settings; beside the engine it names concrete adapters. What a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,19 +18,18 @@ from adapters.intake_telemetry import PrometheusIntakeTelemetry, PrometheusWakeU
 from adapters.kafka.client import KafkaClientError, KafkaClientOptions, client_arguments
 from adapters.kafka.consumer import KafkaConsumer
 from adapters.kafka.publisher import KafkaPublisher
-from adapters.kafka.topics import TopicsError, settle_topics, wanted_topics
+from adapters.kafka.topics import TopicsError, TopicSpec, settle_topics, wanted_topics
 from adapters.relay_telemetry import OutboxGauges, PrometheusRelayTelemetry
 from service.domain.consuming import ConsumerError
 from service.domain.intake import Acceptance
 from service.domain.publishing import PublisherError
 from service.domain.signals import Report
-from service.domain.stored import StoreError
+from service.edge.kafka.dead_letters import MOST_BYTES
 from service.edge.kafka.results import OutTopics, Results
 from service.live import LiveSettings
 from service.settings import Settings
 from service.settings.kafka import KafkaSettings
-from service.settings.kafka_topics import results_topics
-from service.side_tasks import Tasks
+from service.side_tasks import Tasks, every
 from workers.intake import IntakeLoop
 from workers.relay import Relay
 from workers.relay_settings import RelaySettings
@@ -42,10 +41,10 @@ TOPICS_FAILED: Final = "kafka_topics_failed"
 
 _LOOK_AGAIN: Final = 10.0
 _ROOM: Final = 128 * 1024
-"""Bytes of a message beside the value that `max_result_bytes` counts: key and headers."""
+"""Bytes of a message beside what is counted of it: of a result all but its value."""
 _LAST_RESULTS: Final = 2.0
 """Seconds for which a process that leaves goes on publishing what its last jobs left."""
-_LOOK: Final = 0.05
+_SHOW: Final = 5.0
 
 
 class KafkaSide:
@@ -69,10 +68,9 @@ class KafkaSide:
         report: Report,
     ) -> None:
         self._settings = kafka = settings.kafka
-        self._database = database
         self._report = report
         self._connect = partial(connection, kafka, resolve)
-        self._results_topics = results_topics(settings)
+        self._live = live
         self._settled = asyncio.Event()
         topics = OutTopics(kafka.names.jobs, kafka.names.results, kafka.names.dlq)
         relay_settings = RelaySettings(most_value=kafka.max_result_bytes)
@@ -84,7 +82,8 @@ class KafkaSide:
             PrometheusRelayTelemetry(registry),
             settings=lambda: relay_settings,
         )
-        telemetry = PrometheusIntakeTelemetry(registry)
+        self._intake_telemetry = telemetry = PrometheusIntakeTelemetry(registry)
+        self._wake_up_telemetry = PrometheusWakeUpTelemetry(registry)
         self.intake = IntakeLoop(
             self._intake_consumer,
             acceptance(telemetry.dead_letter),
@@ -93,7 +92,7 @@ class KafkaSide:
             telemetry,
             settings=live.intake,
         )
-        self.wake_ups = WakeUpLoop(self._wake_consumer, wake, PrometheusWakeUpTelemetry(registry))
+        self.wake_ups = WakeUpLoop(self._wake_consumer, wake, self._wake_up_telemetry)
         self._gauges = OutboxGauges(registry, database.outbox)
         database.signals.listen(on_outbox=self.relay.wake)
 
@@ -104,6 +103,7 @@ class KafkaSide:
             "relay": self._once_settled(self.relay.run),
             "intake": self._once_settled(self.intake.run),
             "wake-ups": self._once_settled(self.wake_ups.run),
+            "consumers": partial(every, _SHOW, self._show),
             "outbox": self._gauges.run,
         }
 
@@ -114,42 +114,50 @@ class KafkaSide:
 
     async def leave(self) -> None:
         """Publishes what the last jobs left, as far as that is quickly done, and lets others go on."""
-        if not self._settled.is_set():
-            return
-        try:
-            async with asyncio.timeout(_LAST_RESULTS):
-                while (await self._database.outbox.stats()).depth:
-                    self.relay.wake()
-                    await asyncio.sleep(_LOOK)
-        except (TimeoutError, StoreError):
-            # It is in the outbox, for whoever comes next.
-            pass
-        await self.relay.leave()
+        if self._settled.is_set():
+            await self.relay.drain(_LAST_RESULTS)
 
     async def _settle(self) -> None:
-        """Looks at the topics once the brokers answer. Only those that are to be made are waited for."""
-        kafka = self._settings
-        if kafka.topics != "create":
+        """Looks at the topics once the brokers answer, and at those that new settings bring.
+
+        Only those that are to be made are waited for, at the start.
+        """
+        mode = self._settings.topics
+        if mode != "create":
             self._settled.set()
-        if kafka.topics != "off":
-            wanted = wanted_topics(
-                kafka.intake_topics,
-                kafka.names.jobs,
-                self._results_topics,
-                kafka.names.dlq,
-                partitions=kafka.partitions,
-                replication=kafka.replication,
-            )
-            while True:
-                try:
-                    await settle_topics(self._connect(), wanted, kafka.topics, self._report)
-                    break
-                except (TopicsError, KafkaClientError) as error:
-                    self._report(TOPICS_FAILED, {"error": str(error)})
-                await asyncio.sleep(_LOOK_AGAIN)
-        self._settled.set()
-        # A task of a process runs as long as it does.
-        await asyncio.Event().wait()
+        seen: frozenset[str] = frozenset()
+        while True:
+            wanted = self._wanted()
+            new = [topic for topic in wanted if topic.name not in seen]
+            try:
+                if new and mode != "off":
+                    await settle_topics(self._connect(), new, mode, self._report)
+            except (TopicsError, KafkaClientError) as error:
+                self._report(TOPICS_FAILED, {"error": str(error)})
+            except Exception as error:  # noqa: BLE001 - no topic is a reason to stop a process
+                self._report(TOPICS_FAILED, {"error": type(error).__name__})
+            else:
+                seen = frozenset(topic.name for topic in wanted)
+                self._settled.set()
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    def _wanted(self) -> Sequence[TopicSpec]:
+        kafka = self._settings
+        return wanted_topics(
+            kafka.intake_topics,
+            kafka.names.jobs,
+            self._live.results_topics(),
+            kafka.names.dlq,
+            partitions=kafka.partitions,
+            replication=kafka.replication,
+        )
+
+    def _show(self) -> None:
+        """Whether records are read. No reason not to be ready: jobs are run, and those of other doors come in."""
+        if self.intake.stopping:
+            return
+        self._intake_telemetry.problem(self.intake.problem())
+        self._wake_up_telemetry.problem(self.wake_ups.problem())
 
     def _once_settled(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def begin() -> None:
@@ -163,7 +171,8 @@ class KafkaSide:
             client = self._connect()
         except KafkaClientError as error:
             raise PublisherError(str(error)) from None
-        return KafkaPublisher(client, max_request_bytes=self._settings.max_result_bytes + _ROOM)
+        largest = max(self._settings.max_result_bytes, MOST_BYTES)
+        return KafkaPublisher(client, max_request_bytes=largest + _ROOM)
 
     def _intake_consumer(self) -> KafkaConsumer:
         return self._consumer(self._settings.intake_group, self._settings.intake_topics)

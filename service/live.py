@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from adapters.keys import KeyRow, OwnerRow
@@ -17,6 +16,8 @@ from service.process import DrainTimes
 from service.router import RouterSettings
 from service.settings import Settings
 from service.settings.access import OwnerSettings
+from service.settings.changes import in_force
+from service.settings.kafka_topics import results_topics
 from workers.intake_settings import IntakeSettings
 from workers.runner import RunSettings
 from workers.worker import WorkerSettings
@@ -29,15 +30,12 @@ class LiveSettings:
 
     def __init__(self, settings: Settings, *, drain_pause: bool) -> None:
         self._drain_pause = drain_pause
-        # Which topics are read is settled when the process starts, and so is whose they are.
-        self._bindings = [
-            Binding(row.topic, row.owner, row.domain_priority, row.results_topic) for row in settings.kafka.intake
-        ]
+        self._started_with = settings
         self.use(settings)
 
-    def use(self, settings: Settings) -> None:
-        """These settings from now on."""
-        self._settings = settings
+    def use(self, fresh: Settings) -> None:
+        """These settings from now on; what needs a restart stays as it was at the start."""
+        self._settings = settings = in_force(self._started_with, fresh)
         self._chat = ChatSettings(
             frozenset(settings.hint_fields), settings.floor.to_domain(), settings.commit_wait_seconds
         )
@@ -50,11 +48,12 @@ class LiveSettings:
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
         self._owner_rows = settings.owner_rows
+        self._all_results_topics = results_topics(settings)
         self._results_topics = {
             row.name: row.results_topic for row in settings.owners if settings.kafka.enabled and row.results_topic
         }
         self._intake = IntakeSettings(high_water=settings.kafka.high_water)
-        self._intake_rules = _intake_rules(settings, self._bindings)
+        self._intake_rules = _intake_rules(settings)
 
     def chat(self) -> ChatSettings:
         """What chat asks."""
@@ -71,6 +70,10 @@ class LiveSettings:
     def results_topic(self, owner: str) -> str | None:
         """Where the results of this owner's jobs go; None: where everybody's do, if there is Kafka at all."""
         return self._results_topics.get(owner)
+
+    def results_topics(self) -> tuple[str, ...]:
+        """Every topic that a result may be written to, each once."""
+        return self._all_results_topics
 
     def results_content(self) -> Content:
         """What results hold."""
@@ -125,10 +128,10 @@ class LiveSettings:
         return self._owner_rows
 
 
-def _intake_rules(settings: Settings, bindings: Sequence[Binding]) -> IntakeRules:
+def _intake_rules(settings: Settings) -> IntakeRules:
     kafka = settings.kafka
     identities = Identities(
-        bindings,
+        [Binding(row.topic, row.owner, row.domain_priority, row.results_topic) for row in kafka.intake],
         [Signer(key.id, row.name, key.raw) for row in settings.owners for key in row.public_keys],
         map(_terms, settings.owners),
         trusted_owner_header=kafka.trusted_owner_header,

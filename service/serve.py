@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters import logs
+from service.announcement import kafka_lines
 from service.settings import Settings, SettingsError
 from service.until_signal import (
     CANT_START,
@@ -207,6 +208,8 @@ def _announce(settings: Settings, ports: Ports) -> None:
     say(
         f"==> HTTP on http{secure}://{http.host}:{ports.http}/v1, probes and metrics on {admin.host}:{ports.admin}"
     )
+    for line in kafka_lines(settings, works=settings.jobs.here):
+        say(line)
     if not settings.keys and settings.loopback_only:
         say("==> no API keys are set: only this machine is served, and any key is accepted")
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from adapters import logs
+from service.announcement import kafka_lines
 from service.domain.job_store import JobStore
 from service.edge.http_server import HttpOptions, HttpServer, admin_app
 from service.engine import Engine, Start
@@ -68,6 +69,8 @@ def work(
         freeze_what_stays()
         host = settings.jobs.admin_host
         say(f"==> working on background responses of {service.database.name}")
+        for line in kafka_lines(settings, works=True):
+            say(line)
         say(f"==> probes and metrics on {host}:{service.process.admin_port}")
         return await run_until_stopped(service.process, stop)
 

@@ -52,7 +52,7 @@ class IntakeTelemetry(ConsumingTelemetry, Protocol):
         ...
 
     def aside(self, records: int) -> None:
-        """So many records wait until they can be judged; the partitions they are from are not committed beyond."""
+        """So many records wait for their own sake; the partitions they are from are not committed beyond."""
         ...
 
 

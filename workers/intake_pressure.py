@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from service.domain.stored import StoreError
 from workers.intake_settings import IntakeSettings
 
 _NEVER: Final = float("-inf")
@@ -27,6 +28,16 @@ class Pressure:
     def accepted(self, jobs: int) -> None:
         """So many jobs came to the others."""
         self._since += jobs
+
+    async def answers(self) -> bool:
+        """Whether the database does."""
+        try:
+            self._known = await self._runnable()
+        except StoreError:
+            return False
+        self._since = 0
+        self._asked = self._clock()
+        return True
 
     async def look(self, settings: IntakeSettings) -> None:
         """Decides anew; asks the database when the last answer is old.

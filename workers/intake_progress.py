@@ -24,8 +24,19 @@ class Progress:
 
     @property
     def aside(self) -> list[Record]:
-        """Records that wait until they can be judged."""
+        """Records that wait until they can be judged or stored."""
         return [record for waiting in self._aside.values() for record in waiting.values()]
+
+    def apart(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """Records but for those that wait already, and those: they come again with a partition that comes back."""
+        if not self._aside:
+            return records, ()
+        fresh: list[Record] = []
+        waiting: list[Record] = []
+        for one in records:
+            known = (one.offset, one.timestamp_ms) in self._aside.get(one.place, ())
+            (waiting if known else fresh).append(one)
+        return fresh, waiting
 
     def done(self, records: Sequence[Record], aside: Sequence[Record]) -> None:
         """Records, in order within a partition, were dealt with, but for those to put aside."""

@@ -1,18 +1,19 @@
 """What intake does with one consumer: reads a batch, has it judged and stored, and only then commits its offsets.
 
 While a batch can't be stored, the consumer is paused and polled on: a member that does not poll for long is taken
-for dead, its partitions go to others, and they fail at the same database.
+for dead, its partitions go to others, and they fail at the same database. Records that fail for their own sake,
+while the database answers and others are stored, are put aside, and the rest is read on.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from service.domain.consuming import Consumer, Record
 from service.domain.intake import Acceptance, TryLaterError
 from service.domain.stored import StoreError
 from workers.consuming import gather, starts
+from workers.intake_judging import Judging, parcels
 from workers.intake_ports import IntakeTelemetry
 from workers.intake_pressure import Pressure
 from workers.intake_progress import Progress
@@ -37,7 +38,7 @@ class IntakeSession:
         clock: Callable[[], float],
     ) -> None:
         self._consumer = consumer
-        self._acceptance = acceptance
+        self._judging = Judging(acceptance, pressure, telemetry)
         self._pressure = pressure
         self._telemetry = telemetry
         self._settings = settings
@@ -46,13 +47,14 @@ class IntakeSession:
         self._progress = Progress()
         self._paused = False
         self._came = True
+        self._polled = clock()
         self._retry_at = 0.0
         self._retry_wait = 0.0
         self.storing = True
 
     @property
     def aside(self) -> int:
-        """How many records wait until they can be judged."""
+        """How many records wait until they can be judged or stored."""
         return len(self._progress.aside)
 
     async def run(self) -> None:
@@ -85,66 +87,70 @@ class IntakeSession:
         """One batch. Whether it was a full one."""
         seconds = min(settings.poll, settings.check) if self._paused else settings.poll
         records = await self._consumer.poll(settings.batch, seconds)
+        self._polled = self._clock()
         self._came = bool(records)
         if records and not self._stopping():
             await self._take(records, settings)
         if self._progress.aside and self._clock() >= self._retry_at:
             await self._try_again(settings)
+            await self._commit()
+        return len(records) >= settings.batch
+
+    async def _take(self, records: Sequence[Record], settings: IntakeSettings) -> None:
+        """Returns when records are dealt with, or it is told to stop and the rest is left to others."""
+        began = self._clock()
+        self._telemetry.read(len(records))
+        for some in parcels(records, settings.batch_bytes):
+            if self._stopping() or not await self._settle(some, settings):
+                return
+            await self._commit()
+        self._telemetry.batch(self._clock() - began)
+
+    async def _settle(self, records: Sequence[Record], settings: IntakeSettings) -> bool:
+        """Whether records are dealt with; otherwise it is told to stop, and they can't be stored."""
+        wait, failures = settings.first_retry, 0
+        fresh, waiting = self._progress.apart(records)
+        while True:
+            try:
+                aside: list[Record] | None = await self._judging.judge(fresh) if fresh else []
+            except (TryLaterError, StoreError) as error:
+                self.storing = False
+                self._telemetry.store_failed("accept", error)
+                failures += 1
+                # The first failure may be one of the moment.
+                aside = await self._sift(fresh, settings) if failures > 1 else None
+            if aside is not None:
+                break
+            if not self._stopping():
+                await self._hold(wait, settings)
+            if self._stopping():
+                return False
+            wait = min(settings.longest_retry, wait * 2)
+        self.storing = True
+        self._progress.done(records, [*waiting, *aside])
+        if aside:
+            self._retry_at, self._retry_wait = self._clock() + settings.first_retry, settings.first_retry
+            self._telemetry.aside(self.aside)
+        return True
+
+    async def _sift(self, records: Sequence[Record], settings: IntakeSettings) -> list[Record] | None:
+        """Those that stand in the way of the others, if the database answers and has stored the others by now."""
+        room = settings.most_aside - self.aside
+        if room <= 0 or not await self._pressure.answers():
+            return None
+        return await self._judging.sift(records, room, lambda: self._breathe(settings))
+
+    async def _breathe(self, settings: IntakeSettings) -> bool:
+        """Is heard of now and then while it works for long; whether it may go on."""
+        if self._clock() - self._polled >= settings.poll and not self._stopping():
+            await self._hold(settings.gather, settings)
+        return not self._stopping()
+
+    async def _commit(self) -> None:
         following = self._progress.following
         if following:
             await self._consumer.commit(following)
             self._progress.committed()
-        return len(records) >= settings.batch
-
-    async def _take(self, records: Sequence[Record], settings: IntakeSettings) -> None:
-        """Returns when records are dealt with, or it is told to stop and they can't be stored."""
-        began = self._clock()
-        self._telemetry.read(len(records))
-        wait = settings.first_retry
-        while True:
-            try:
-                crashed = await self._judge(records)
-            except (TryLaterError, StoreError) as error:
-                self.storing = False
-                self._telemetry.store_failed("accept", error)
-                if not self._stopping():
-                    await self._hold(wait, settings)
-                if self._stopping():
-                    return
-                wait = min(settings.longest_retry, wait * 2)
-            else:
-                break
-        self.storing = True
-        self._progress.done(records, crashed)
-        if crashed:
-            self._retry_at, self._retry_wait = self._clock() + settings.first_retry, settings.first_retry
-            self._telemetry.aside(self.aside)
-        self._telemetry.batch(self._clock() - began)
-
-    async def _judge(self, records: Sequence[Record], *, whole: bool = True) -> list[Record]:
-        """Has records judged and stored; those that can't be, by a fault of ours.
-
-        Raises:
-            TryLaterError: some were not stored.
-            StoreError: likewise.
-        """
-        try:
-            outcome = await self._acceptance.accept(records)
-        except (TryLaterError, StoreError):
-            raise
-        except Exception as error:  # noqa: BLE001 - one record must not stop the others
-            if whole or len(records) == 1:
-                self._telemetry.crashed(records, error)
-            if len(records) == 1:
-                return list(records)
-            # Whoever fails without waiting for anything would keep the event loop for all of them.
-            await asyncio.sleep(0)
-            middle = len(records) // 2
-            halves = (records[:middle], records[middle:])
-            return [record for half in halves for record in await self._judge(half, whole=False)]
-        self._telemetry.stored(outcome)
-        self._pressure.accepted(outcome.accepted)
-        return []
 
     async def _hold(self, wait: float, settings: IntakeSettings) -> None:
         """Stays in the group for a while, reading nothing."""
@@ -154,20 +160,25 @@ class IntakeSession:
             piece = min(left, settings.poll)
             began = self._clock()
             records = await self._consumer.poll(1, piece)
+            self._polled = self._clock()
             if records:
                 self._consumer.rewind(starts(records))
             await gather(began + piece - self._clock())
 
     async def _try_again(self, settings: IntakeSettings) -> None:
-        """Records that failed by a fault of ours may succeed by now. They are never skipped."""
-        waiting = self._progress.aside
-        try:
-            crashed = await self._judge(waiting)
-        except (TryLaterError, StoreError) as error:
-            self._telemetry.store_failed("accept", error)
-        else:
-            self._progress.tried(waiting, crashed)
-            self._telemetry.aside(self.aside)
+        """Records that failed for their own sake may succeed by now. They are never skipped."""
+        for some in parcels(self._progress.aside, settings.batch_bytes):
+            try:
+                still: list[Record] | None = await self._judging.judge(some)
+            except (TryLaterError, StoreError) as error:
+                self._telemetry.store_failed("accept", error)
+                still = None
+                if await self._pressure.answers():
+                    still = await self._judging.sift(some, len(some) + 1, lambda: self._breathe(settings))
+            if still is None:
+                break
+            self._progress.tried(some, still)
+        self._telemetry.aside(self.aside)
         self._retry_wait = min(settings.longest_aside, self._retry_wait * 2)
         self._retry_at = self._clock() + self._retry_wait
 

@@ -36,13 +36,15 @@ class ConsumingSettings:
 @dataclass(frozen=True, slots=True)
 class IntakeSettings(ConsumingSettings):
     """`high_water`: more jobs that may run than this, and nothing is read until there are fewer than the part
-    `low_water` of it; `check`: how often that is asked for at most, in seconds.
+    `low_water` of it; `check`: how often that is asked for at most, in seconds. `batch_bytes`: what is judged and
+    stored together has no more, unless it is one record; keys, values and headers count.
 
     In seconds: from `first_retry` to `longest_retry`, how long a batch waits that could not be stored, longer each
-    time; up to `longest_aside`, how long records wait that fail by a fault of ours. `most_aside`: that many of
-    them, and nothing more is read.
+    time; up to `longest_aside`, how long records wait that can't be judged or stored for their own sake.
+    `most_aside`: that many of them, and nothing more is read.
     """
 
+    batch_bytes: int = 8 * 1024 * 1024
     high_water: int = 10_000
     low_water: float = 0.8
     check: float = 0.5
@@ -57,6 +59,6 @@ class WakeUpSettings(ConsumingSettings):
     """`commit`: how often places are stored, in seconds; `stale`: the age in seconds at which a wake-up helps
     nobody any more."""
 
-    gather: float = 0.05
+    gather: float = 0.1
     commit: float = 5.0
     stale: float = 30.0

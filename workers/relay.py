@@ -1,10 +1,11 @@
 """The relay: publishes what the outbox holds, in order for each key, at least once.
 
 It works on the shards that it has a lease of and sends nothing that could still be under way when the lease is
-over. A send whose outcome is unknown ends the publisher, so that nothing of it comes later, and the rows are read
-again: what was deleted meanwhile is not there any more, and its tombstone is. A process that is stopped for longer
-than its lease while it sends has the newest state sent once more when it goes on; only one that dies before it
-could say so leaves an older state behind.
+over. One that can't reach the broker leaves its shards to others before long. A send whose outcome is unknown ends
+the publisher, so that nothing of it comes later, and the rows are read again: what was deleted meanwhile is not
+there any more, and its tombstone is. A process that is stopped for longer than its lease while it sends has the
+newest state sent once more when it goes on; only one that dies before it could say so leaves an older state
+behind.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from service.domain.outbox import Outbox, OutboxRow
-from service.domain.publishing import Delivery, Message, Publisher, PublisherError
+from service.domain.publishing import Delivery, Message, Publisher
 from service.domain.stored import StoreError
 from workers.leases import boottime
 from workers.relay_backlog import Backlog, line_of
+from workers.relay_connection import Connection
 from workers.relay_messages import Messages
 from workers.relay_ports import RelayTelemetry, Render
 from workers.relay_settings import RelaySettings
@@ -48,14 +50,14 @@ class Relay:
     ) -> None:
         self._name = name
         self._outbox = outbox
-        self._make = make
+        self._connection = Connection(make, telemetry, clock)
         self._telemetry = telemetry
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
-        self._publisher: Publisher | None = None
+        self._part = False
         self._held: Mapping[int, int] = {}
-        self._until = self._renewed = self._began = -1e9
+        self._until = self._renewed = self._began = self._back = -1e9
         self._backlog = Backlog()
         self._messages = Messages(render, self._backlog, telemetry)
         self._sent: list[tuple[list[OutboxRow], Mapping[int, int]]] = []
@@ -63,6 +65,7 @@ class Relay:
         self._wait = _FIRST_WAIT
         self._wake = asyncio.Event()
         self._left = asyncio.Event()
+        self._emptied: asyncio.Event | None = None
         self.stopping = False
 
     def wake(self) -> None:
@@ -79,6 +82,18 @@ class Relay:
         self.stop()
         await self._left.wait()
 
+    async def drain(self, seconds: float) -> None:
+        """Publishes what waits in its shards, for so many seconds at most; then as `leave`."""
+        self._emptied = emptied = asyncio.Event()
+        self.wake()
+        try:
+            async with asyncio.timeout(seconds):
+                await emptied.wait()
+        except TimeoutError:
+            # It is in the outbox, for whoever comes next.
+            pass
+        await self.leave()
+
     async def run(self) -> None:
         """Publishes until stopped or cancelled. Whatever fails is tried again."""
         try:
@@ -89,45 +104,75 @@ class Relay:
                 if wait is not None and not self.stopping:
                     await self._pause(wait)
         finally:
-            await self._leave()
-            self._left.set()
+            try:
+                await self._leave()
+            finally:
+                self._left.set()
 
     async def turn(self) -> float | None:
         """One batch. Seconds until the next one if nobody wakes the relay; None: there is more at once."""
         settings = self._settings()
         try:
-            await self._hold(settings, settings.renew)
-            await self._confirm()
-            await self._repair()
-            if not self._held:
-                return settings.renew
-            publisher = await self._connect(settings)
-            if publisher is None:
-                return self._longer()
-            rows = await self._read(settings)
-            if not rows:
-                return settings.poll
-            before = self._held
-            # What is sent now must be over within the lease.
-            await self._hold(settings, settings.trusted - settings.send - settings.close)
-            mine = [row for row in rows if self._held.get(row.shard) == before[row.shard]]
-            well = await self._pass_on(publisher, mine, settings)
-            await self._confirm()
-            if self._unsure:
-                await self._hold(settings, 0.0)
-                await self._repair()
+            return await self._turn(settings, self._emptied)
         except StoreError:
             self._telemetry.store_failed("relay")
+        except Exception as error:  # noqa: BLE001 - what one turn fails by must not be the last thing that is done
+            self._telemetry.turn_crashed(error)
+            await self._connection.close(settings)
+        return self._longer()
+
+    async def _turn(self, settings: RelaySettings, emptied: asyncio.Event | None) -> float | None:
+        if not await self._take_part(settings):
             return self._longer()
+        rows = await self._read(settings) if self._held else []
+        if not rows:
+            if emptied is not None:
+                emptied.set()
+            return settings.poll if self._held else settings.renew
+        before = self._held
+        # What is sent now must be over within the lease.
+        await self._hold(settings, settings.trusted - settings.send - settings.close)
+        mine = [row for row in rows if self._held.get(row.shard) == before[row.shard]]
+        well = await self._pass_on(mine, settings)
+        await self._confirm()
+        if self._unsure:
+            await self._hold(settings, 0.0)
+            await self._repair()
         if not well:
+            await self._step_aside(settings)
             return self._longer()
         self._wait = _FIRST_WAIT
         return None if len(rows) >= settings.rows else 0.0
 
+    async def _take_part(self, settings: RelaySettings) -> bool:
+        """Whether there is a publisher, and the shards are ours: nobody has any who never reached the broker."""
+        if self._part:
+            await self._hold(settings, settings.renew)
+            await self._confirm()
+            await self._repair()
+        if not await self._connection.open(settings):
+            await self._step_aside(settings)
+            return False
+        if not self._part and self._clock() >= self._back:
+            self._part = True
+            await self._hold(settings, 0.0)
+        return self._part
+
+    async def _step_aside(self, settings: RelaySettings) -> None:
+        """Has others publish, once the broker was out of reach for long: they may have a better way to it."""
+        if not self._part or self._connection.failed_for() < settings.patience:
+            return
+        if self._connection.quiet(settings):
+            await self._outbox.leave(self._name)
+        # Else the leases run out when nothing can be under way any more.
+        self._part, self._held = False, {}
+        self._back = self._clock() + settings.away
+        self._telemetry.holds(0)
+
     async def _hold(self, settings: RelaySettings, at_least_every: float) -> None:
-        """Renews the leases when that is due, or it is not known whether they lasted."""
+        """Renews the leases when that is due: at any rate when they may not have lasted."""
         sent = self._clock()
-        if sent - self._renewed < at_least_every and not self._unsure:
+        if sent - self._renewed < at_least_every:
             return
         self._held = await self._outbox.hold(self._name, settings.lease)
         self._renewed, self._until = sent, sent + settings.trusted
@@ -149,19 +194,6 @@ class Relay:
                 self._telemetry.late(len(lost))
             self._unsure.clear()
 
-    async def _connect(self, settings: RelaySettings) -> Publisher | None:
-        if self._publisher is not None:
-            return self._publisher
-        try:
-            self._publisher = publisher = self._make()
-            async with asyncio.timeout(settings.start):
-                await publisher.start()
-        except (PublisherError, TimeoutError) as error:
-            self._telemetry.publisher_failed(error)
-            await self._close()
-            return None
-        return publisher
-
     async def _read(self, settings: RelaySettings) -> list[OutboxRow]:
         self._backlog.expire(self._clock())
         rows = await self._outbox.pending(
@@ -174,7 +206,7 @@ class Relay:
         )
         return self._backlog.in_line(rows)
 
-    async def _pass_on(self, publisher: Publisher, rows: Sequence[OutboxRow], settings: RelaySettings) -> bool:
+    async def _pass_on(self, rows: Sequence[OutboxRow], settings: RelaySettings) -> bool:
         """Sends what is to be sent. False: something failed that may pass."""
         held = self._held
         batch, dropped = self._messages.of(rows, self._clock(), settings)
@@ -183,11 +215,8 @@ class Relay:
         if batch:
             if self._clock() + settings.send + settings.close > self._until:
                 return False
-            deliveries = await self._send(publisher, [message for _, message in batch], settings)
+            deliveries = await self._connection.send([message for _, message in batch], settings)
             well = all(delivery is Delivery.SENT for delivery in deliveries)
-            if not well:
-                await self._close()
-            went = self._sort(batch, deliveries, settings)
             if self._clock() >= self._until:
                 # The machine slept, or this process was stopped: others may have sent newer states before.
                 tried = zip(batch, deliveries, strict=True)
@@ -196,20 +225,12 @@ class Relay:
                     for (row, _), delivery in tried
                     if delivery in (Delivery.SENT, Delivery.UNKNOWN)
                 ]
+            went = self._sort(batch, deliveries, settings)
         self._telemetry.sent(went)
         self._telemetry.dropped(dropped)
         self._backlog.done(went)
         self._sent.append(([*went, *dropped], held))
         return well
-
-    async def _send(
-        self, publisher: Publisher, messages: Sequence[Message], settings: RelaySettings
-    ) -> Sequence[Delivery]:
-        try:
-            async with asyncio.timeout(settings.send):
-                return await publisher.send(messages)
-        except TimeoutError:
-            return [Delivery.UNKNOWN] * len(messages)
 
     def _sort(
         self, batch: Sequence[tuple[OutboxRow, Message]], deliveries: Sequence[Delivery], settings: RelaySettings
@@ -253,32 +274,22 @@ class Relay:
         wait, self._wait = self._wait, min(_LONGEST_WAIT, self._wait * 2)
         return wait
 
-    async def _close(self) -> bool:
-        """Whether nothing of the publisher's is under way any more, as far as one can tell."""
-        publisher, self._publisher = self._publisher, None
-        if publisher is None:
-            return True
-        try:
-            async with asyncio.timeout(self._settings().close):
-                await publisher.aclose()
-        except TimeoutError as error:
-            self._telemetry.publisher_failed(error)
-            return False
-        return True
-
     async def _leave(self) -> None:
         """Tells the database what it must know, and lets others have the shards."""
-        closed = await self._close()
+        settings = self._settings()
+        await self._connection.close(settings)
         for _ in range(_SETTLE_TRIES):
             try:
                 if self._unsure:
-                    self._held = await self._outbox.hold(self._name, self._settings().lease)
+                    await self._hold(settings, 0.0)
                 await self._confirm()
                 await self._repair()
-                if closed:
+                if self._connection.quiet(settings):
                     await self._outbox.leave(self._name)
             except StoreError:
                 self._telemetry.store_failed("leave")
-                await self._sleep(_FIRST_WAIT)
+            except Exception as error:  # noqa: BLE001 - see above
+                self._telemetry.turn_crashed(error)
             else:
                 return
+            await self._sleep(_FIRST_WAIT)

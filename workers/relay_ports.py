@@ -51,6 +51,10 @@ class RelayTelemetry(Protocol):
         """The broker can't be reached; it is tried again."""
         ...
 
+    def turn_crashed(self, error: BaseException) -> None:
+        """A turn ended by a fault of ours. Nothing of it is lost; another one follows."""
+        ...
+
     def crashed(self, kind: OutboxKind, error: BaseException) -> None:
         """A row could not be made a message, by a fault of ours. It is kept, and the others go on."""
         ...

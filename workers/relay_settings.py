@@ -10,7 +10,8 @@ class RelaySettings:
     """In seconds: `lease` of a shard and how often it is renewed (`renew`); limits of `start`, `send` and `close`
     of a publisher; `poll`, how often an idle relay looks for rows that nobody told it of; `gather`, how long it
     waits at least from one batch to the next; `stale`, the age at which a wake-up helps nobody any more; `rest`,
-    for which a topic waits that refused; `aside`, for which a record waits that is never taken.
+    for which a topic waits that refused; `aside`, for which a record waits that is never taken; `patience`, after
+    which a relay that reaches no broker has its shards left to others, and `away`, for how long at least.
 
     `rows` and `most_bytes` bound a batch. A result of more than `most_value` bytes goes without its content.
     """
@@ -25,14 +26,18 @@ class RelaySettings:
     stale: float = 30.0
     rest: float = 5.0
     aside: float = 60.0
+    patience: float = 15.0
+    away: float = 10.0
     rows: int = 500
     most_bytes: int = 8 * 1024 * 1024
     most_value: int = 900_000
 
     def __post_init__(self) -> None:
-        """Raises ValueError when a lease is too short for a batch: nothing would ever be sent."""
-        if self.trusted <= self.send + self.close:
-            raise ValueError("a lease must be longer than it takes to send and to close, and by a quarter")
+        """Raises ValueError when a lease is too short for a batch or over before it is renewed."""
+        if self.trusted <= max(self.send + self.close, self.renew):
+            raise ValueError(
+                "a lease must be longer than it takes to send and to close, and than `renew`, by a quarter"
+            )
 
     @property
     def trusted(self) -> float:

@@ -84,6 +84,10 @@ class FileCatalog:
         """The catalogue in force."""
         return self._catalog
 
+    def complete(self) -> bool:
+        """Whether every usable server with `discover: true` has said which models it has, since this began."""
+        return all(provider.slug in self._discovered for provider in self._discovering())
+
     def use_rules(self, rules: tuple[Rule, ...]) -> None:
         """Other rules from now on: they come from the settings, not from the file."""
         if rules != self._rules:
@@ -132,8 +136,7 @@ class FileCatalog:
 
         Tells whether something is known of each of them by now.
         """
-        wanted = {part.slug for part in self._document.providers if part.discover}
-        providers = [p for s, p in self._catalog.providers.items() if s in wanted and _usable(p)]
+        providers = self._discovering()
         answers = await asyncio.gather(*(self._ask(provider, get) for provider in providers))
         changed = False
         for provider, found in zip(providers, answers, strict=True):
@@ -144,6 +147,10 @@ class FileCatalog:
         if changed:
             self._rebuild()
         return all(provider.slug in self._discovered for provider in providers)
+
+    def _discovering(self) -> list[Provider]:
+        wanted = {part.slug for part in self._document.providers if part.discover}
+        return [p for s, p in self._catalog.providers.items() if s in wanted and _usable(p)]
 
     async def _ask(self, provider: Provider, get: Get) -> tuple[Discovered, ...] | None:
         try:

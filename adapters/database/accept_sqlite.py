@@ -14,8 +14,12 @@ from service.domain.job_store import Accepted, NewJob, Unstorable
 
 Outcome: TypeAlias = Accepted | Repeated | Conflict | Unstorable
 
-OF_VALUES: Final = (UnicodeError, OverflowError, sqlite3.DataError)
-"""What SQLite's module raises for a value that no column takes."""
+_OF_VALUES: Final = (UnicodeError, OverflowError, sqlite3.DataError, sqlite3.IntegrityError)
+_TAKEN: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
+
+
+class SpoiltError(Exception):
+    """SQLite refuses a job for what is in it: no fault of the file, and none of other jobs."""
 
 
 def accept(
@@ -41,9 +45,17 @@ def accept(
 def accept_all(
     connection: sqlite3.Connection, new: Sequence[NewJob], now: float, *, outbox: bool, apart: bool
 ) -> list[Outcome]:
-    """Stores many. `apart`: each with a savepoint, which is slow, so that one spoils nothing for others."""
-    one = _accept_apart if apart else _accept_strictly
-    return [one(connection, job, now, outbox=outbox) for job in new]
+    """Stores many. `apart`: each with a savepoint, which is slow, so that one spoils nothing for others.
+
+    Raises:
+        SpoiltError: one of them can't be stored, and they are not `apart`.
+    """
+    if apart:
+        return [_accept_apart(connection, job, now, outbox=outbox) for job in new]
+    try:
+        return [_accept_strictly(connection, job, now, outbox=outbox) for job in new]
+    except _OF_VALUES as error:
+        raise SpoiltError from error
 
 
 def add_events(connection: sqlite3.Connection, job_id: str, sequence: int, events: Sequence[bytes]) -> None:
@@ -55,9 +67,10 @@ def _accept_apart(connection: sqlite3.Connection, new: NewJob, now: float, *, ou
     connection.execute("SAVEPOINT accept")
     try:
         return _accept_strictly(connection, new, now, outbox=outbox)
-    except OF_VALUES:
+    except _OF_VALUES as error:
         connection.execute("ROLLBACK TO accept")
-        return Unstorable()
+        taken = getattr(error, "sqlite_errorcode", None) in _TAKEN
+        return Conflict(new.response.id) if taken else Unstorable()
     finally:
         connection.execute("RELEASE accept")
 

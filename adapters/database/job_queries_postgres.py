@@ -6,7 +6,7 @@ The names of all owners are found by leaps through the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -140,11 +140,10 @@ def _filtered(sql: str, *, everybody: bool, grouped: bool) -> str:
 
 
 class PostgresJobQueries:
-    """JobQueries on PostgreSQL. `cancel` gives the statement that cancels many."""
+    """JobQueries on PostgreSQL."""
 
-    def __init__(self, database: PostgresDatabase, cancel: Callable[..., str] = cancel_sql) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
-        self._cancel_sql = cancel
 
     async def list_jobs(self, which: JobFilter, limit: int, after: JobPlace | None) -> Sequence[ListedJob]:
         """One statement."""
@@ -167,9 +166,10 @@ class PostgresJobQueries:
         states = sorted((which.states or _LIVE) & _LIVE)
         shape = {"everybody": which.owner is None, "grouped": which.group is not None}
         values = (which.owner or "", which.group, states)
-        rows = await self._database.fetch(self._cancel_sql(**shape), *values, limit, older_than)
+        rows = await self._database.fetch(await self._cancel_sql(**shape), *values, limit, older_than)
         if not rows:
-            rows = await self._database.fetch(self._cancel_sql(**shape, patient=True), *values, limit, older_than)
+            sql = await self._cancel_sql(**shape, patient=True)
+            rows = await self._database.fetch(sql, *values, limit, older_than)
         return [row[0] for row in rows]
 
     async def queue_stats(self, owner: str | None) -> Mapping[Priority, PriorityStats]:
@@ -183,3 +183,6 @@ class PostgresJobQueries:
         """One statement over the index of those that wait."""
         rows = await self._database.fetch(RUNNABLE, list(map(int, Priority)), most)
         return min(most, int(rows[0][0]))
+
+    async def _cancel_sql(self, *, everybody: bool, grouped: bool, patient: bool = False) -> str:
+        return cancel_sql(everybody=everybody, grouped=grouped, patient=patient)

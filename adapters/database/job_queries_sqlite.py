@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, TypeVar
 
 from adapters.database.job_rows import Row, listed_of, stats_of
+from adapters.database.outbox_mode import OutboxMode
 from adapters.database.outbox_telling_sqlite import tell_of_ends
 from adapters.database.sqlite import SqliteDatabase
 from service.domain.job_queries import JobFilter, JobPlace, ListedJob, PriorityStats
@@ -109,11 +110,11 @@ SELECT count(*) FROM (
 
 
 class SqliteJobQueries:
-    """JobQueries on a SQLite file. `outbox`: that jobs were cancelled is published."""
+    """JobQueries on a SQLite file. `outbox`: whether that jobs were cancelled is published."""
 
-    def __init__(self, database: SqliteDatabase, *, outbox: bool = False) -> None:
+    def __init__(self, database: SqliteDatabase, outbox: OutboxMode | None = None) -> None:
         self._database = database
-        self._outbox = outbox
+        self._outbox = outbox or OutboxMode()
 
     async def list_jobs(self, which: JobFilter, limit: int, after: JobPlace | None) -> Sequence[ListedJob]:
         """One read of one moment."""
@@ -154,7 +155,7 @@ class SqliteJobQueries:
             while len(ids) < limit and time.perf_counter() - begin < _CANCEL_SECONDS:
                 some = _to_cancel(connection, which, min(_AT_ONCE, limit - len(ids)), now, now - older_than)
                 if some:
-                    _cancel(connection, some, now, outbox=self._outbox)
+                    _cancel(connection, some, now, outbox=self._outbox.on)
                 ids += some
                 if len(some) < _AT_ONCE:
                     break

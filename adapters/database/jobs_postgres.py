@@ -22,6 +22,7 @@ from adapters.database.job_rows import (
     page_of,
     trace_text,
 )
+from adapters.database.outbox_mode import OutboxMode
 from adapters.database.postgres import PostgresDatabase
 from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_store import (
@@ -40,34 +41,41 @@ from service.domain.stored import StoreError
 
 _PRIORITIES: Final = [int(priority) for priority in Priority]
 _TRIES: Final = 3
-_OF_VALUES: Final = (asyncpg.DataError, UnicodeError)
+# What is too large for an index is beyond a limit of the program's.
+_OF_VALUES: Final = (
+    *(asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError),
+    UnicodeError,
+)
 
 
-class _UnstorableError(Exception):
-    """A value is none that PostgreSQL holds."""
+class _SpoiltError(Exception):
+    """PostgreSQL refuses a job for what is in it. `taken`: something that comes once is there already."""
+
+    def __init__(self, *, taken: bool) -> None:
+        super().__init__()
+        self.taken = taken
 
 
 class PostgresJobs(PostgresJobQueries):
-    """A JobStore on PostgreSQL. `outbox`: that jobs wait, and how they end, is published."""
+    """A JobStore on PostgreSQL. `outbox`: whether that jobs wait, and how they end, is published."""
 
-    def __init__(self, database: PostgresDatabase, *, outbox: bool = False) -> None:
-        super().__init__(database, telling.telling_cancel_sql if outbox else cancel_sql)
-        self._outbox = outbox
-        self._accept = telling.ACCEPT if outbox else sql.ACCEPT
-        self._finish = telling.FINISH if outbox else sql.FINISH
-        self._cancel = telling.CANCEL if outbox else sql.CANCEL
+    def __init__(self, database: PostgresDatabase, outbox: OutboxMode | None = None) -> None:
+        super().__init__(database)
+        self._outbox = outbox or OutboxMode()
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """One statement, and a second one for a key that is there."""
         values, key = _accepted_values(new), new.idempotency
-        if self._outbox:
+        if await self._tells():
+            statement = telling.ACCEPT
             values += (None, None) if new.origin is None else (new.origin.topic, new.origin.body)
         else:
+            statement = sql.ACCEPT
             check_no_origin(new)
         for _ in range(_TRIES):
             async with self._database.connection() as connection:
                 try:
-                    if await connection.fetch(self._accept, *values):
+                    if await connection.fetch(statement, *values):
                         return Accepted()
                 except asyncpg.UniqueViolationError:
                     if await connection.fetch(sql.IS_MINE, new.response.id, new.response.owner):
@@ -86,20 +94,20 @@ class PostgresJobs(PostgresJobQueries):
 
     async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Outcome]:
         """One statement, and two more when some were there already."""
-        if not self._outbox:
+        if not (outbox := await self._tells()):
             for job in new:
                 check_no_origin(job)
         try:
-            return await self._accept_many(new)
-        except _UnstorableError:
+            return await self._accept_many(new, outbox=outbox)
+        except _SpoiltError as error:
             if len(new) == 1:
-                return [Unstorable()]
+                return [Conflict(new[0].response.id) if error.taken else Unstorable()]
         # Rare: one of them spoils it for all, and nobody says which.
         half = len(new) // 2
         return [*await self.accept_many(new[:half]), *await self.accept_many(new[half:])]
 
-    async def _accept_many(self, new: Sequence[NewJob]) -> list[Outcome]:
-        statement = telling.ACCEPT_MANY if self._outbox else ACCEPT_MANY
+    async def _accept_many(self, new: Sequence[NewJob], *, outbox: bool) -> list[Outcome]:
+        statement = telling.ACCEPT_MANY if outbox else ACCEPT_MANY
         done: dict[int, Outcome] = {}
         async with self._database.connection() as connection, connection.transaction():
             for _ in range(_TRIES):
@@ -107,9 +115,11 @@ class PostgresJobs(PostgresJobQueries):
                 if not left:
                     return [done[id(job)] for job in new]
                 try:
-                    told = await accept_all(connection, left, sql=statement, origins=self._outbox)
+                    told = await accept_all(connection, left, sql=statement, origins=outbox)
+                except asyncpg.UniqueViolationError:
+                    raise _SpoiltError(taken=True) from None
                 except _OF_VALUES:
-                    raise _UnstorableError from None
+                    raise _SpoiltError(taken=False) from None
                 done |= {id(job): outcome for job, outcome in zip(left, told, strict=True) if outcome is not None}
             if len(done) < len(set(map(id, new))):
                 raise self._keys_change()
@@ -186,7 +196,8 @@ class PostgresJobs(PostgresJobQueries):
         """One statement."""
         used = (None, None, None) if usage is None else (usage.model, usage.input_tokens, usage.output_tokens)
         begin = (last.id, last.epoch, last.sequence, last.events)
-        rows = await self._database.fetch(self._finish, *begin, state, response, why, last.output, *used)
+        statement = telling.FINISH if await self._tells() else sql.FINISH
+        rows = await self._database.fetch(statement, *begin, state, response, why, last.output, *used)
         return bool(rows[0][0])
 
     async def hand_back(self, held: Sequence[tuple[str, int]]) -> None:
@@ -203,7 +214,8 @@ class PostgresJobs(PostgresJobQueries):
         """One statement."""
         if not may_exist(job_id):
             return False
-        return bool(await self._database.fetch(self._cancel, job_id, owner, epoch, response, event))
+        statement = telling.CANCEL if await self._tells() else sql.CANCEL
+        return bool(await self._database.fetch(statement, job_id, owner, epoch, response, event))
 
     async def job(self, owner: str, job_id: str) -> tuple[JobState, int, int] | None:
         """One row by its primary key."""
@@ -217,6 +229,15 @@ class PostgresJobs(PostgresJobQueries):
         if not may_exist(job_id):
             return EventPage((), None)
         return page_of(await self._database.fetch(sql.EVENTS, job_id, owner, after, limit))
+
+    async def _cancel_sql(self, *, everybody: bool, grouped: bool, patient: bool = False) -> str:
+        sql = telling.telling_cancel_sql if await self._tells() else cancel_sql
+        return sql(everybody=everybody, grouped=grouped, patient=patient)
+
+    async def _tells(self) -> bool:
+        """Whether what is done now is written to the outbox; a database that was never used is asked first."""
+        await self._database.ready()
+        return self._outbox.on
 
 
 def _accepted_values(new: NewJob) -> tuple[object, ...]:

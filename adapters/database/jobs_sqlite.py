@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from adapters.database import job_statements_sqlite as sql
-from adapters.database.accept_sqlite import OF_VALUES, Outcome, accept, accept_all, add_events
+from adapters.database.accept_sqlite import Outcome, SpoiltError, accept, accept_all, add_events
 from adapters.database.chain import may_exist
 from adapters.database.claim_sqlite import choose
 from adapters.database.job_queries_sqlite import SqliteJobQueries
@@ -40,28 +40,31 @@ class SqliteJobs(SqliteJobQueries):
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Durable when this returns."""
         clock = self._database.clock
-        outbox = self._takes(new)
+        outbox = await self._takes(new)
         return await self._database.write(lambda connection: accept(connection, new, clock(), outbox=outbox))
 
     async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Outcome]:
         """One transaction, durable when this returns."""
         clock = self._database.clock
-        outbox = self._takes(*new)
+        outbox = await self._takes(*new)
 
         def work(*, apart: bool) -> Work[list[Outcome]]:
             return lambda connection: accept_all(connection, new, clock(), outbox=outbox, apart=apart)
 
         try:
             return await self._database.write(work(apart=False))
-        except OF_VALUES:
+        except SpoiltError:
             # Rare: one of them spoils it for all.
             return await self._database.write(work(apart=True))
 
-    def _takes(self, *new: NewJob) -> bool:
-        if not self._outbox:
+    async def _takes(self, *new: NewJob) -> bool:
+        """Whether these are told the outbox; a file that was never used is asked first."""
+        await self._database.ready()
+        outbox = self._outbox.on
+        if not outbox:
             for one in new:
                 check_no_origin(one)
-        return self._outbox
+        return outbox
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
         """Reads as many waiting jobs as it takes, a window of full owners' ones, and then each owner's first."""
@@ -185,7 +188,7 @@ class SqliteJobs(SqliteJobQueries):
         return await self._database.write(work)
 
     def _told_at(self) -> float | None:
-        return self._database.clock() if self._outbox else None
+        return self._database.clock() if self._outbox.on else None
 
     async def job(self, owner: str, job_id: str) -> tuple[JobState, int, int] | None:
         """One row by its primary key."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from adapters.database.outbox_mode import KEPT_SECONDS, RENEWED_SECONDS, OutboxMode
 from adapters.database.outbox_rows import of_results, row_of, still_held, values_of
 from adapters.database.outbox_telling_postgres import shard_sql
 from adapters.database.postgres import PostgresDatabase
-from service.domain.outbox import OutboxRecord, OutboxRow, OutboxStats, ShardLease, share_out
+from service.domain.outbox import MOST_COUNTED, OutboxRecord, OutboxRow, OutboxStats, ShardLease, share_out
+
+if TYPE_CHECKING:
+    from adapters.database.postgres import Connection
 
 _ADD: Final = """
-INSERT INTO outbox (shard, kind, topic, job_id, version, created_at, key, headers, value)
-SELECT shard, kind, topic, job_id, version, now(), key, headers, value
-FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[], $7::text[], $8::bytea[])
-  WITH ORDINALITY AS a (shard, kind, topic, job_id, version, key, headers, value, place) ORDER BY place
+INSERT INTO outbox (shard, kind, topic, job_id, version, created_at, key, headers, value, destination)
+SELECT shard, kind, topic, job_id, version, now(), key, headers, value, destination
+FROM unnest($1::smallint[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[], $7::text[], $8::bytea[],
+    $9::text[])
+  WITH ORDINALITY AS a (shard, kind, topic, job_id, version, key, headers, value, destination, place)
+ORDER BY place
 """
 
 _COUNT_ME: Final = """
@@ -40,33 +46,40 @@ _LEAVE: Final = "UPDATE outbox_shards SET owner = NULL, lease_until = NULL WHERE
 _LEAVE_ALL: Final = "UPDATE outbox_shards SET owner = NULL, lease_until = NULL WHERE owner = $1"
 _COUNT_ME_NOT: Final = "DELETE FROM outbox_relays WHERE relay = $1"
 
-# Sizes are known without reading what they are of: only what is returned is read. A result whose response is gone
-# or expired comes without its job.
+# A line is what waits in a shard for one destination; lines are found by leaps through their index, and what waits
+# in one that rests is not looked at. Sizes are known without reading what they are of: only what is returned is
+# read. A result whose response is gone or expired comes without its job.
 PENDING: Final = """
-WITH first AS MATERIALIZED (
-  SELECT o.id, o.result, o.size
-  FROM unnest($1::smallint[], $2::int[]) AS g (shard, epoch)
-  CROSS JOIN LATERAL (
+WITH RECURSIVE line (shard, destination) AS (
+  SELECT mine.shard, (
+    SELECT destination FROM outbox WHERE outbox.shard = mine.shard ORDER BY destination LIMIT 1
+  )
+  FROM unnest($1::smallint[], $2::int[]) AS g (shard, epoch) CROSS JOIN LATERAL (
     SELECT shard FROM outbox_shards AS s WHERE s.shard = g.shard AND s.epoch = g.epoch LIMIT 1
-  ) AS mine CROSS JOIN LATERAL (
-    SELECT id, CASE WHEN kind = 'result' THEN job_id END AS result, coalesce(octet_length(value), 0) AS size
-    FROM outbox
-    WHERE outbox.shard = mine.shard AND id <> ALL ($6::bigint[])
-      AND (CASE WHEN kind = 'tombstone' THEN 'result' ELSE kind END) || ':' || coalesce(topic, '')
-        <> ALL ($7::text[])
+  ) AS mine
+  UNION ALL
+  SELECT shard, (
+    SELECT o.destination FROM outbox AS o WHERE o.shard = line.shard AND o.destination > line.destination
+    ORDER BY o.destination LIMIT 1
+  ) FROM line WHERE destination IS NOT NULL
+), first AS MATERIALIZED (
+  SELECT o.id FROM line CROSS JOIN LATERAL (
+    SELECT id FROM outbox
+    WHERE outbox.shard = line.shard AND outbox.destination = line.destination
+      AND id NOT IN (SELECT unnest($6::bigint[]))
     ORDER BY id LIMIT $3
-  ) AS o ORDER BY o.id LIMIT $3
+  ) AS o
+  WHERE line.destination <> ALL ($7::text[]) ORDER BY o.id LIMIT $3
 ), sized AS MATERIALIZED (
-  SELECT id, size + coalesce((
-    SELECT octet_length(response) FROM responses AS r WHERE r.id = first.result
-  ), 0) AS size FROM first
-), few AS MATERIALIZED (
-  SELECT id FROM (SELECT id, size, sum(size) OVER (ORDER BY id) AS upto FROM sized) AS s
-  WHERE upto - size < $4
+  SELECT o.* FROM first CROSS JOIN LATERAL (
+    SELECT *, coalesce(octet_length(value), 0) + coalesce((
+      SELECT octet_length(response) FROM responses AS r WHERE outbox.kind = 'result' AND r.id = outbox.job_id
+    ), 0) AS size FROM outbox WHERE outbox.id = first.id LIMIT 1
+  ) AS o
 )
 SELECT o.id, o.shard, o.kind, o.topic, o.job_id, o.version, extract(epoch FROM now() - o.created_at)::float8,
   o.key, o.headers, o.value, j.owner, j.api, j.status, j.epoch, j.attempt, j.response, j.origin
-FROM few CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.id = few.id LIMIT 1) AS o LEFT JOIN LATERAL (
+FROM (SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM sized) AS o LEFT JOIN LATERAL (
   SELECT jobs.owner, jobs.api, jobs.status, jobs.epoch, jobs.failed_attempts + jobs.losses + 1 AS attempt,
     CASE WHEN octet_length(r.response) <= $5 THEN r.response END AS response,
     (SELECT body FROM job_origins WHERE job_origins.id = jobs.id) AS origin
@@ -75,6 +88,7 @@ FROM few CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.id = few.id LIMIT
     AND jobs.status IN ('completed', 'incomplete', 'failed', 'cancelled')
   LIMIT 1
 ) AS j ON true
+WHERE o.before < $4
 ORDER BY o.id
 """
 
@@ -87,8 +101,9 @@ _DELETE: Final = "DELETE FROM outbox WHERE id = ANY($1)"
 
 # A job that is there and not over has nothing to be sent.
 _AGAIN: Final = """
-INSERT INTO outbox (shard, kind, topic, job_id, version, created_at)
-SELECT {shard}, CASE WHEN j.id IS NULL THEN 'tombstone' ELSE 'result' END, a.topic, a.id,
+INSERT INTO outbox (shard, kind, topic, destination, job_id, version, created_at)
+SELECT {shard}, CASE WHEN j.id IS NULL THEN 'tombstone' ELSE 'result' END, a.topic,
+  'result:' || coalesce(a.topic, ''), a.id,
   CASE WHEN j.id IS NULL THEN a.version ELSE j.epoch END, now()
 FROM unnest($1::text[], $2::text[], $3::int[]) AS a (id, topic, version)
 LEFT JOIN LATERAL (SELECT id, status, epoch FROM jobs WHERE jobs.id = a.id LIMIT 1) AS j ON true
@@ -96,9 +111,23 @@ WHERE j.id IS NULL OR j.status IN ('completed', 'incomplete', 'failed', 'cancell
 """.replace("{shard}", shard_sql("a.id"))
 
 _STATS: Final = """
-SELECT (SELECT count(*) FROM outbox),
+SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS o),
   (SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox ORDER BY id LIMIT 1)
 """
+
+_KEEP_TELLING: Final = """
+UPDATE outbox_state SET until = now() + make_interval(secs => $1)
+WHERE coalesce(until, '-infinity') < now() + make_interval(secs => $1::float8 - $2)
+"""
+_TELLING: Final = "SELECT until > now() FROM outbox_state"
+
+
+async def settle(connection: Connection, mode: OutboxMode) -> None:
+    """Has everybody know that this process publishes; or learns whether somebody does."""
+    if mode.always:
+        await connection.execute(_KEEP_TELLING, KEPT_SECONDS, RENEWED_SECONDS)
+    else:
+        mode.on = bool(await connection.fetchval(_TELLING))
 
 
 class PostgresOutbox:
@@ -169,5 +198,5 @@ class PostgresOutbox:
 
     async def stats(self) -> OutboxStats:
         """One statement over the indexes."""
-        depth, oldest = (await self._database.fetch(_STATS))[0]
+        depth, oldest = (await self._database.fetch(_STATS, MOST_COUNTED))[0]
         return OutboxStats(depth, None if oldest is None else max(0.0, oldest))

@@ -7,11 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from service.domain.jobs import JobState
-from service.domain.outbox import FinishedJob, Headers, OutboxKind, OutboxRecord, OutboxRow, shard_of
+from service.domain.outbox import (
+    FinishedJob,
+    Headers,
+    OutboxKind,
+    OutboxRecord,
+    OutboxRow,
+    destination_of,
+    shard_of,
+)
 
 Row: TypeAlias = Any
 
 _OF_JOBS: Final = frozenset({OutboxKind.WAKE, OutboxKind.RESULT, OutboxKind.TOMBSTONE})
+
+_KINDS: Final = {kind.value: kind for kind in OutboxKind}
 
 
 def headers_text(headers: Headers) -> str | None:
@@ -29,13 +39,14 @@ def headers_of(text: str | None) -> Headers:
 
 
 def values_of(record: OutboxRecord) -> tuple[Any, ...]:
-    """shard, kind, topic, job_id, version, key, headers, value."""
+    """shard, kind, topic, job_id, version, key, headers, value, destination."""
     headers = headers_text(record.headers)
     job_id = record.key.decode() if record.kind in _OF_JOBS and record.key is not None else None
     # Without a key there is no order to keep, and the rest tells records apart well enough to spread them.
     shard = shard_of((headers or "").encode() if record.key is None else record.key)
     key = record.key if job_id is None else None
-    return (shard, record.kind.value, record.topic, job_id, record.version, key, headers, record.value)
+    of_job = (record.kind.value, record.topic, job_id, record.version)
+    return (shard, *of_job, key, headers, record.value, destination_of(record))
 
 
 def row_of(row: Row) -> OutboxRow:
@@ -48,7 +59,7 @@ def row_of(row: Row) -> OutboxRow:
         api, status, epoch, attempt, response, origin = rest
         finished = FinishedJob(job_id, owner, api, JobState(status), epoch, attempt, response, origin or b"")
     record = OutboxRecord(
-        kind=OutboxKind(kind),
+        kind=_KINDS.get(kind, OutboxKind.UNKNOWN),
         key=key if job_id is None else job_id.encode(),
         headers=headers_of(headers),
         value=value,

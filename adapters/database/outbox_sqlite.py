@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
+from adapters.database.outbox_mode import KEPT_SECONDS, RENEWED_SECONDS, OutboxMode
 from adapters.database.outbox_rows import of_results, row_of, still_held, values_of
 from adapters.database.sqlite import SqliteDatabase
-from service.domain.outbox import OutboxRecord, OutboxRow, OutboxStats, ShardLease, shard_of, share_out
+from service.domain.outbox import (
+    MOST_COUNTED,
+    OutboxKind,
+    OutboxRecord,
+    OutboxRow,
+    OutboxStats,
+    ShardLease,
+    share_out,
+)
 
 _ADD: Final = """
-INSERT INTO outbox (shard, kind, topic, job_id, version, key, headers, value, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO outbox (shard, kind, topic, job_id, version, key, headers, value, destination, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _COUNT_ME: Final = "INSERT OR REPLACE INTO outbox_relays (relay, lease_until) VALUES (?, ?)"
@@ -26,20 +36,33 @@ _LEAVE_ALL: Final = "UPDATE outbox_shards SET owner = NULL, lease_until = NULL W
 _COUNT_ME_NOT: Final = "DELETE FROM outbox_relays WHERE relay = ?"
 _EPOCH: Final = "SELECT epoch FROM outbox_shards WHERE shard = ?"
 
-# Of each shard by itself: SQLite would sort them all. A length is known without reading what it is of.
+# A line is what waits in a shard for one destination; lines are found by leaps through their index, and what waits
+# in one that rests is not looked at. As arrays: SQLite's module asks for the interpreter's lock for every row.
 OLDEST: Final = """
-SELECT id, coalesce(length(value), 0) + coalesce((
-  SELECT length(response) FROM responses AS r WHERE outbox.kind = 'result' AND r.id = outbox.job_id
-), 0)
-FROM outbox INDEXED BY outbox_shard
-WHERE shard = :shard AND id NOT IN (SELECT value FROM json_each(:without))
-  AND (CASE WHEN kind = 'tombstone' THEN 'result' ELSE kind END) || ':' || coalesce(topic, '')
-    NOT IN (SELECT value FROM json_each(:resting))
-ORDER BY id LIMIT :limit
+WITH RECURSIVE line (shard, destination) AS (
+  SELECT s.value, (SELECT min(destination) FROM outbox INDEXED BY outbox_line WHERE shard = s.value)
+  FROM json_each(:shards) AS s
+  UNION ALL
+  SELECT shard, (
+    SELECT min(o.destination) FROM outbox AS o INDEXED BY outbox_line
+    WHERE o.shard = line.shard AND o.destination > line.destination
+  ) FROM line WHERE destination IS NOT NULL
+)
+SELECT (
+  SELECT json_group_array(id) FROM (
+    SELECT id FROM outbox INDEXED BY outbox_line
+    WHERE shard = line.shard AND destination = line.destination
+      AND id NOT IN (SELECT value FROM json_each(:without))
+    ORDER BY id LIMIT :limit
+  )
+) FROM line
+WHERE destination IS NOT NULL AND destination NOT IN (SELECT value FROM json_each(:resting))
 """
 
+# The first value is how many bytes there are, known without reading them.
 _ROW: Final = """
-SELECT o.id, o.shard, o.kind, o.topic, o.job_id, o.version, :now - o.created_at, o.key, o.headers, o.value,
+SELECT coalesce(length(o.value), 0) + coalesce(length(r.response), 0),
+  o.id, o.shard, o.kind, o.topic, o.job_id, o.version, :now - o.created_at, o.key, o.headers, o.value,
   j.owner, j.api, j.status, j.epoch, j.failed_attempts + j.losses + 1,
   CASE WHEN length(r.response) <= :most_body THEN r.response END, origin.body
 FROM outbox AS o
@@ -55,7 +78,20 @@ _STATE: Final = """
 SELECT status IN ('completed', 'incomplete', 'failed', 'cancelled'), epoch FROM jobs WHERE id = ?
 """
 
-_STATS: Final = "SELECT (SELECT count(*) FROM outbox), (SELECT created_at FROM outbox ORDER BY id LIMIT 1)"
+_STATS: Final = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)), (SELECT created_at FROM outbox ORDER BY id LIMIT 1)
+"""
+
+_KEEP_TELLING: Final = "UPDATE outbox_state SET until = ?1 + ?2 WHERE coalesce(until, 0) < ?1 + ?2 - ?3"
+_TELLING: Final = "SELECT until > ? FROM outbox_state"
+
+
+def settle(connection: sqlite3.Connection, now: float, mode: OutboxMode) -> None:
+    """Has everybody know that this process publishes; or learns whether somebody does."""
+    if mode.always:
+        connection.execute(_KEEP_TELLING, (now, KEPT_SECONDS, RENEWED_SECONDS))
+    else:
+        mode.on = bool(connection.execute(_TELLING, (now,)).fetchone()[0])
 
 
 class SqliteOutbox:
@@ -125,12 +161,11 @@ class SqliteOutbox:
         def work(connection: sqlite3.Connection) -> list[OutboxRow]:
             connection.execute("BEGIN")
             try:
-                found: list[tuple[int, int]] = []
-                for shard in _owned(connection, held):
-                    found += connection.execute(OLDEST, {**left_out, "shard": shard})
+                shards = json.dumps(list(_owned(connection, held)))
+                lines = connection.execute(OLDEST, {**left_out, "shards": shards}).fetchall()
+                ids = sorted(chain.from_iterable(json.loads(line[0]) for line in lines))[:limit]
                 values = {"now": clock(), "most_body": most_body}
-                ids = _up_to(most_bytes, sorted(found)[:limit])
-                return [row_of(connection.execute(_ROW, {**values, "id": each}).fetchone()) for each in ids]
+                return _read(connection, ids, values, most_bytes)
             finally:
                 connection.execute("ROLLBACK")
 
@@ -161,15 +196,17 @@ class SqliteOutbox:
                 if job is not None and not job[0]:
                     continue
                 kind, number = ("tombstone", version) if job is None else ("result", job[1])
-                row = (shard_of(job_id.encode()), kind, topic, job_id, number, None, None, None, now)
-                connection.execute(_ADD, row)
+                record = OutboxRecord(OutboxKind(kind), job_id.encode(), topic=topic, version=number)
+                connection.execute(_ADD, (*values_of(record), now))
 
         if jobs:
             await self._database.write(work)
 
     async def stats(self) -> OutboxStats:
         """One read."""
-        depth, oldest = await self._database.read(lambda connection: connection.execute(_STATS).fetchone())
+        depth, oldest = await self._database.read(
+            lambda connection: connection.execute(_STATS, (MOST_COUNTED,)).fetchone()
+        )
         return OutboxStats(depth, None if oldest is None else max(0.0, self._database.clock() - oldest))
 
 
@@ -180,13 +217,16 @@ def _owned(connection: sqlite3.Connection, held: Mapping[int, int]) -> frozenset
     )
 
 
-def _up_to(most_bytes: int, found: Sequence[tuple[int, int]]) -> list[int]:
-    """Ids of the first ones, until they are so many bytes."""
-    ids: list[int] = []
-    before = 0
-    for each, size in found:
-        if ids and before >= most_bytes:
+def _read(
+    connection: sqlite3.Connection, ids: Sequence[int], values: Mapping[str, object], most_bytes: int
+) -> list[OutboxRow]:
+    """The first rows, until they are so many bytes."""
+    rows: list[OutboxRow] = []
+    size = 0
+    for each in ids:
+        if rows and size >= most_bytes:
             break
-        ids.append(each)
-        before += size
-    return ids
+        more, *row = connection.execute(_ROW, {**values, "id": each}).fetchone()
+        rows.append(row_of(row))
+        size += more
+    return rows

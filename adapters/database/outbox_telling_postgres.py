@@ -30,15 +30,22 @@ def _changed(sql: str, old: str, new: str) -> str:
     return sql.replace(old, new)
 
 
-_INTO: Final = "INSERT INTO outbox (shard, kind, topic, job_id, version, created_at, headers)\n  SELECT"
+_INTO: Final = (
+    "INSERT INTO outbox (shard, kind, topic, destination, job_id, version, created_at, headers)\n  SELECT"
+)
+
+_TOPIC: Final = "LEFT JOIN LATERAL (SELECT topic FROM job_origins AS o WHERE o.id = {id} LIMIT 1) AS o ON true"
+
+# Where a job's result goes, its tombstone goes, too: service/domain/outbox.py, destination_of.
+_TO: Final = "o.topic, 'result:' || coalesce(o.topic, '')"
 
 
 def _result(version: str) -> str:
     """Of every job in `held`. What the same statement deletes is still there to be read."""
     return f"""result AS (
-  {_INTO} {shard_sql("held.id")}, 'result', (SELECT topic FROM job_origins AS o WHERE o.id = held.id), held.id,
-    {version}, now(), (SELECT trace FROM job_requests AS q WHERE q.id = held.id)
-  FROM held"""  # noqa: S608  names of our own only
+  {_INTO} {shard_sql("held.id")}, 'result', {_TO}, held.id, {version}, now(),
+    (SELECT trace FROM job_requests AS q WHERE q.id = held.id)
+  FROM held {_TOPIC.replace("{id}", "held.id")}"""  # noqa: S608  names of our own only
 
 
 def _tombstone(gone: str) -> str:
@@ -47,59 +54,51 @@ def _tombstone(gone: str) -> str:
     The array keeps it on the primary key, however many the planner expects.
     """
     return f"""tombstone AS (
-  {_INTO} {shard_sql("jobs.id")}, 'tombstone', (SELECT topic FROM job_origins AS o WHERE o.id = jobs.id),
-    jobs.id, jobs.epoch + 1, now(), NULL
-  FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM {gone}))"""  # noqa: S608  as above
+  {_INTO} {shard_sql("jobs.id")}, 'tombstone', {_TO}, jobs.id, jobs.epoch + 1, now(), NULL
+  FROM jobs {_TOPIC.replace("{id}", "jobs.id")} WHERE jobs.id = ANY(ARRAY(SELECT id FROM {gone}))"""  # noqa: S608  as above
 
 
 def _wake(new: str, delay: str) -> str:
     """Of jobs that may begin now; whoever looks finds the others."""
     return f"""wake AS (
-  INSERT INTO outbox (shard, kind, job_id, version, created_at)
-  SELECT {shard_sql("id")}, 'wake', id, 0, now() FROM {new} WHERE {delay} <= 0"""  # noqa: S608  as above
+  INSERT INTO outbox (shard, kind, destination, job_id, version, created_at)
+  SELECT {shard_sql("id")}, 'wake', 'wake:', id, 0, now() FROM {new} WHERE {delay} <= 0"""  # noqa: S608  as above
 
+
+# Whatever was left behind of another job with the id is nothing to keep.
+_ANEW: Final = "ON CONFLICT (id) DO UPDATE SET topic = excluded.topic, body = excluded.body"
 
 # Two more values: topic and body of the origin.
 ACCEPT: Final = _also(
     jobs.ACCEPT,
     _wake("new", "$11::float8"),
-    """origin AS (
+    f"""origin AS (
   INSERT INTO job_origins (id, topic, body)
-  SELECT id, $21::text, $22::bytea FROM new WHERE $22::bytea IS NOT NULL""",
+  SELECT id, $21::text, $22::bytea FROM new WHERE $22::bytea IS NOT NULL
+  {_ANEW}""",  # noqa: S608  as above
 )
 
 ACCEPT_MANY: Final = _also(
     many.ACCEPT_MANY,
     _wake("made", "delay"),
-    """origin AS (
+    f"""origin AS (
   INSERT INTO job_origins (id, topic, body)
   SELECT made.id, o.topic, o.body FROM unnest($24::text[], $25::text[], $26::bytea[]) AS o (id, topic, body)
-  JOIN made ON made.id = o.id""",
+  JOIN made ON made.id = o.id
+  {_ANEW}""",  # noqa: S608  as above
 )
 
 FINISH: Final = _also(jobs.FINISH, _result("$2"))
 
 CANCEL: Final = _also(jobs.CANCEL, _result("$3 + 1"))
 
-# The key of a record that came in stays until its time is over: the record may be read once more, and must not
-# make again what was deleted.
 DELETE: Final = _also(
-    _changed(
-        responses.DELETE,
-        "DELETE FROM idempotency USING dead WHERE response_id = dead.id",
-        "DELETE FROM idempotency USING dead WHERE response_id = dead.id\n"
-        "    AND (SELECT o.id FROM job_origins AS o WHERE o.id = dead.id) IS NULL",
-    ),
+    responses.DELETE,
     "stale AS (\n  DELETE FROM outbox WHERE job_id = ANY(ARRAY(SELECT id FROM dead))",
-    "origin AS (\n  DELETE FROM job_origins WHERE id = ANY(ARRAY(SELECT id FROM dead))",
     _tombstone("dead"),
 )
 
-SWEEP: Final = _also(
-    responses.SWEEP,
-    "origin AS (\n  DELETE FROM job_origins WHERE id = ANY(ARRAY(SELECT id FROM few))",
-    _tombstone("few"),
-)
+SWEEP: Final = _also(responses.SWEEP, _tombstone("few"))
 
 # A statement of its own, as for events: it sees what was written until the jobs' rows were locked.
 SWEEP_OUTBOX: Final = "DELETE FROM outbox WHERE job_id = ANY($1) AND kind <> 'tombstone'"

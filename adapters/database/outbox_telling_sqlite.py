@@ -9,26 +9,23 @@ from typing import Final
 from service.domain.job_store import JobOrigin
 from service.domain.outbox import shard_of
 
-_WAKE: Final = "INSERT INTO outbox (shard, kind, job_id, version, created_at) VALUES (?, 'wake', ?, 0, ?)"
+_WAKE: Final = """
+INSERT INTO outbox (shard, kind, destination, job_id, version, created_at) VALUES (?, 'wake', 'wake:', ?, 0, ?)
+"""
 
-_ORIGIN: Final = "INSERT INTO job_origins (id, topic, body) VALUES (?, ?, ?)"
+# Whatever was left behind of another job with the id is nothing to keep.
+_ORIGIN: Final = "INSERT OR REPLACE INTO job_origins (id, topic, body) VALUES (?, ?, ?)"
 
-# `rise` is how much higher the state that is told stands than the one that is read.
+# Where a job's result goes, its tombstone goes, too: service/domain/outbox.py, destination_of. `rise` is how much
+# higher the state that is told stands than the one that is read.
 _STATE: Final = """
-INSERT INTO outbox (shard, kind, topic, job_id, version, created_at, headers)
-SELECT :shard, :kind, o.topic, j.id, j.epoch + :rise, :now,
+INSERT INTO outbox (shard, kind, topic, destination, job_id, version, created_at, headers)
+SELECT :shard, :kind, o.topic, 'result:' || coalesce(o.topic, ''), j.id, j.epoch + :rise, :now,
   CASE WHEN :kind = 'result' THEN (SELECT trace FROM job_requests WHERE id = :id) END
 FROM jobs AS j LEFT JOIN job_origins AS o ON o.id = j.id WHERE j.id = :id
 """
 
 _DROP: Final = "DELETE FROM outbox WHERE job_id = ?"
-_DROP_ORIGIN: Final = "DELETE FROM job_origins WHERE id = ?"
-
-# The key of a record that came in stays until its time is over: the record may be read once more, and must not
-# make again what was deleted.
-DELETE_KEY: Final = """
-DELETE FROM idempotency WHERE response_id = ?1 AND NOT EXISTS (SELECT 1 FROM job_origins WHERE id = ?1)
-"""
 
 
 def tell_of_new(
@@ -51,7 +48,6 @@ def tell_of_gone(connection: sqlite3.Connection, response_ids: Iterable[str], no
     for response_id in response_ids:
         connection.execute(_DROP, (response_id,))
         connection.execute(_STATE, _values(response_id, "tombstone", 1, now))
-        connection.execute(_DROP_ORIGIN, (response_id,))
 
 
 def _values(job_id: str, kind: str, rise: int, now: float) -> dict[str, object]:

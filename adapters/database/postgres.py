@@ -6,7 +6,7 @@ Any store on it sends its own SQL text; nothing is retried here. Connections kee
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -40,7 +40,8 @@ class _Stateless(_Connection):
 class PostgresDatabase:
     """The pool. Use it in one event loop.
 
-    `connect_seconds` bounds a new connection, `seconds` a statement and the wait for a free connection.
+    `connect_seconds` bounds a new connection, `seconds` a statement and the wait for a free connection. `prepared`
+    is called once, before anything else is done with a database that has our schema.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PostgresDatabase:
         pool_size: int = 10,
         connect_seconds: float = 2.0,
         seconds: float = 10.0,
+        prepared: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
         self.name = target.name
         self._target = target
@@ -58,6 +60,7 @@ class PostgresDatabase:
         self._pool_size = pool_size
         self._connect_seconds = connect_seconds
         self._seconds = seconds
+        self._prepared = prepared
         self._readiness = Readiness(self.name, self._prepare)
         self._recently = Recently()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -73,6 +76,17 @@ class PostgresDatabase:
         """
         await self._readiness.ensure(None)
 
+    async def ready(self) -> None:
+        """Returns when it is prepared; whoever acts on what `prepared` found calls this before.
+
+        Raises:
+            StoreError: it can't be used, or not in time.
+        """
+        if not self._readiness.done:
+            if self._closed:
+                raise StoreError(f"{self.name}: it is closed")
+            await self._readiness.ensure(self._seconds)
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection to a database with our schema; its errors, in the block too, become StoreErrors.
@@ -84,8 +98,7 @@ class PostgresDatabase:
             raise StoreError(f"{self.name}: it is closed")
         self._users += 1
         try:
-            if not self._readiness.done:
-                await self._readiness.ensure(self._seconds)
+            await self.ready()
             async with self._connection() as connection:
                 yield connection
         finally:
@@ -192,3 +205,6 @@ class PostgresDatabase:
                 revision = None
         if must_migrate(self.name, revision, auto_migrate=self._auto_migrate):
             await asyncio.to_thread(migrate, self._target, connect_seconds=self._connect_seconds)
+        if self._prepared is not None:
+            async with self._connection() as connection:
+                await self._prepared(connection)

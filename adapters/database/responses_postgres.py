@@ -7,6 +7,7 @@ from typing import Final
 from adapters.database.chain import chain_of, may_exist
 from adapters.database.idempotency_postgres import store_with_key
 from adapters.database.job_rows import SWEPT_EVENTS
+from adapters.database.outbox_mode import OutboxMode
 from adapters.database.postgres import PostgresDatabase
 from service.domain.idempotency import Idempotency
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse
@@ -29,6 +30,8 @@ SELECT FROM jobs WHERE id = $1 AND (owner = $2) IS TRUE
 FOR UPDATE
 """
 
+# The key of a record that came in stays until its time is over: the record may be read once more, and must not
+# make again what was deleted. A job of another door has an origin without a body, if it has one.
 DELETE: Final = """
 WITH dead AS (
   DELETE FROM responses WHERE id = $1 AND owner = $2 AND expires_at > now() RETURNING id
@@ -40,6 +43,9 @@ WITH dead AS (
   DELETE FROM response_events USING dead WHERE response_id = dead.id
 ), key AS (
   DELETE FROM idempotency USING dead WHERE response_id = dead.id
+    AND (SELECT o.id FROM job_origins AS o WHERE o.id = dead.id AND length(o.body) > 0) IS NULL
+), origin AS (
+  DELETE FROM job_origins WHERE id = ANY(ARRAY(SELECT id FROM dead))
 )
 SELECT FROM dead
 """
@@ -78,6 +84,8 @@ WITH dead AS MATERIALIZED (
   DELETE FROM jobs USING few WHERE jobs.id = few.id
 ), request AS (
   DELETE FROM job_requests USING few WHERE job_requests.id = few.id
+), origin AS (
+  DELETE FROM job_origins WHERE id = ANY(ARRAY(SELECT id FROM few))
 )
 DELETE FROM responses USING dead WHERE responses.id = dead.id
   AND (dead.has_job IS NULL OR dead.id IN (SELECT id FROM few))
@@ -96,16 +104,14 @@ DELETE FROM idempotency USING dead WHERE idempotency.owner = dead.owner AND idem
 
 
 class PostgresResponses:
-    """A ResponseStore on PostgreSQL. `outbox`: that a job's response is gone is published."""
+    """A ResponseStore on PostgreSQL. `outbox`: whether that a job's response is gone is published."""
 
-    def __init__(self, database: PostgresDatabase, *, outbox: bool = False) -> None:
+    def __init__(self, database: PostgresDatabase, outbox: OutboxMode | None = None) -> None:
+        from adapters.database import outbox_telling_postgres as telling
+
         self._database = database
-        self._delete, self._sweep, self._sweep_outbox = DELETE, SWEEP, ""
-        if outbox:
-            from adapters.database import outbox_telling_postgres as telling
-
-            self._delete, self._sweep = telling.DELETE, telling.SWEEP
-            self._sweep_outbox = telling.SWEEP_OUTBOX
+        self._outbox = outbox or OutboxMode()
+        self._telling = telling
 
     async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """One statement, which is its own transaction."""
@@ -138,16 +144,19 @@ class PostgresResponses:
             return False
         async with self._database.connection() as connection, connection.transaction():
             await connection.execute(_LOCK, response_id, owner)
-            return bool(await connection.fetch(self._delete, response_id, owner))
+            sql = self._telling.DELETE if self._outbox.on else DELETE
+            return bool(await connection.fetch(sql, response_id, owner))
 
     async def sweep(self, limit: int) -> int:
         """The oldest ones by the index."""
         async with self._database.connection() as connection:
+            telling = self._telling if self._outbox.on else None
+            sql = SWEEP if telling is None else telling.SWEEP
             async with connection.transaction():
-                ids = [row[0] for row in await connection.fetch(self._sweep, limit, SWEPT_EVENTS)]
+                ids = [row[0] for row in await connection.fetch(sql, limit, SWEPT_EVENTS)]
                 if ids:
                     await connection.execute(_SWEEP_EVENTS, ids)
-                    if self._sweep_outbox:
-                        await connection.execute(self._sweep_outbox, ids)
+                    if telling is not None:
+                        await connection.execute(telling.SWEEP_OUTBOX, ids)
             await connection.execute(SWEEP_KEYS, 10 * limit)
         return len(ids)

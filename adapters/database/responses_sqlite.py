@@ -9,6 +9,7 @@ from adapters.database import outbox_telling_sqlite as telling
 from adapters.database.chain import chain_of, may_exist
 from adapters.database.idempotency_sqlite import confirm
 from adapters.database.job_rows import SWEPT_EVENTS
+from adapters.database.outbox_mode import OutboxMode
 from adapters.database.sqlite import SqliteDatabase
 from adapters.database.sqlite_writer import Insert
 from service.domain.idempotency import Idempotency
@@ -49,10 +50,16 @@ _DELETE_ALL_OF: Final = (
     "DELETE FROM jobs WHERE id = ?",
     "DELETE FROM job_requests WHERE id = ?",
     "DELETE FROM response_events WHERE response_id = ?",
+    "DELETE FROM job_origins WHERE id = ?",
     "DELETE FROM responses WHERE id = ?",
 )
 
-DELETE_KEY: Final = "DELETE FROM idempotency WHERE response_id = ?"
+# The key of a record that came in stays until its time is over: the record may be read once more, and must not
+# make again what was deleted. A job of another door has an origin without a body, if it has one.
+DELETE_KEY: Final = """
+DELETE FROM idempotency WHERE response_id = ?1
+  AND NOT EXISTS (SELECT 1 FROM job_origins WHERE id = ?1 AND length(body) > 0)
+"""
 
 SWEEP_KEYS: Final = """
 DELETE FROM idempotency WHERE (owner, key) IN
@@ -61,11 +68,11 @@ DELETE FROM idempotency WHERE (owner, key) IN
 
 
 class SqliteResponses:
-    """A ResponseStore on a SQLite file. `outbox`: that a job's response is gone is published."""
+    """A ResponseStore on a SQLite file. `outbox`: whether that a job's response is gone is published."""
 
-    def __init__(self, database: SqliteDatabase, *, outbox: bool = False) -> None:
+    def __init__(self, database: SqliteDatabase, outbox: OutboxMode | None = None) -> None:
         self._database = database
-        self._outbox = outbox
+        self._outbox = outbox or OutboxMode()
 
     async def insert(self, new: NewResponse, idempotency: Idempotency | None = None) -> None:
         """One row, and the key's, durable when this returns."""
@@ -118,7 +125,7 @@ class SqliteResponses:
         def work(connection: sqlite3.Connection) -> bool:
             if connection.execute(_EXISTS, values).fetchone() is None:
                 return False
-            connection.execute(telling.DELETE_KEY if self._outbox else DELETE_KEY, (response_id,))
+            connection.execute(DELETE_KEY, (response_id,))
             self._delete(connection, [response_id], values[2])
             return True
 
@@ -143,7 +150,7 @@ class SqliteResponses:
         return await self._database.write(work, durable=False)
 
     def _delete(self, connection: sqlite3.Connection, ids: list[str], now: float) -> None:
-        if self._outbox:
+        if self._outbox.on:
             telling.tell_of_gone(connection, ids, now)
         for statement in _DELETE_ALL_OF:
             connection.executemany(statement, [(response_id,) for response_id in ids])

@@ -7,7 +7,7 @@ from typing import Final
 
 from service.domain.stored import StoreError
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Oldest first; each has a module in `migrations/versions`."""
 
 HEAD: Final = REVISIONS[-1]

@@ -131,6 +131,7 @@ USAGE_RECORDS: Final = Table(
 
 # What is to be published. Of a job `job_id` says which; `key` is that of others. `headers` is a JSON array of
 # pairs or, of a job, the JSON object of its trace. An id never comes again: relays delete by it what they sent.
+# `destination` is what kind and topic make (service/domain/outbox.py, destination_of).
 OUTBOX: Final = Table(
     "outbox",
     METADATA,
@@ -144,7 +145,8 @@ OUTBOX: Final = Table(
     Column("key", LargeBinary),
     Column("headers", Text),
     Column("value", LargeBinary),
-    Index("outbox_shard", "shard", "id"),
+    Column("destination", Text, nullable=False, server_default=""),
+    Index("outbox_line", "shard", "destination", "id"),
     _index_of_some("outbox_job_id", "job_id", where="job_id IS NOT NULL"),
     sqlite_autoincrement=True,
     postgresql_with={"autovacuum_vacuum_scale_factor": 0.01},
@@ -166,6 +168,14 @@ OUTBOX_RELAYS: Final = Table(
     METADATA,
     Column("relay", Text, primary_key=True),
     Column("lease_until", TIME, nullable=False),
+)
+
+# One row. Until then somebody publishes: whoever works on jobs writes the outbox.
+OUTBOX_STATE: Final = Table(
+    "outbox_state",
+    METADATA,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("until", TIME),
 )
 
 # Of jobs that came with one; as long as their responses.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from adapters.database.outbox_mode import OutboxMode
 from service.domain.idempotency import Conflict, Repeated
 from service.domain.job_queries import JobFilter
 from service.domain.job_store import Accepted, Append, JobStore, NewJob, Unstorable, Usage
@@ -17,20 +18,16 @@ SOON_SECONDS: Final = 5.0
 """A job that may begin within this is told of when its time comes; later ones are found by those who look."""
 
 
-def _nothing() -> None:
-    """Nobody publishes anything."""
-
-
 class SignallingJobs:
     """A JobStore that passes everything on. A hint follows its commit, never before.
 
-    `outbox`: the store writes what is to be published.
+    `outbox`: whether the store writes what is to be published.
     """
 
-    def __init__(self, jobs: JobStore, signals: Signals, *, outbox: bool = False) -> None:
+    def __init__(self, jobs: JobStore, signals: Signals, outbox: OutboxMode | None = None) -> None:
         self._jobs = jobs
         self._signals = signals
-        self._to_publish = signals.outbox if outbox else _nothing
+        self._outbox = outbox or OutboxMode()
         # Nobody waits for what these do.
         self.claim = jobs.claim
         self.renew = jobs.renew
@@ -104,6 +101,10 @@ class SignallingJobs:
             self._to_publish()
         return cancelled
 
+    def _to_publish(self) -> None:
+        if self._outbox.on:
+            self._signals.outbox()
+
     def _work_in(self, seconds: float) -> None:
         if seconds <= 0:
             self._signals.work()
@@ -114,10 +115,10 @@ class SignallingJobs:
 class SignallingResponses:
     """A ResponseStore that passes everything on; `outbox` as for jobs."""
 
-    def __init__(self, responses: ResponseStore, signals: Signals, *, outbox: bool = False) -> None:
+    def __init__(self, responses: ResponseStore, signals: Signals, outbox: OutboxMode | None = None) -> None:
         self._responses = responses
         self._signals = signals
-        self._to_publish = signals.outbox if outbox else _nothing
+        self._outbox = outbox or OutboxMode()
         # A foreground response is followed by nobody, and what expires has no hurry.
         self.insert = responses.insert
         self.get = responses.get
@@ -129,5 +130,6 @@ class SignallingResponses:
         deleted = await self._responses.delete(owner, response_id)
         if deleted:
             self._signals.news((response_id,))
-            self._to_publish()
+            if self._outbox.on:
+                self._signals.outbox()
         return deleted

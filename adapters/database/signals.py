@@ -39,10 +39,13 @@ class Hints:
             self.ids.clear()
 
     def take(self, *, work: bool = True) -> Hints:
-        """All that waits, which waits no more; the hint of work stays when `work` is False."""
-        taken = Hints(self.work and work, self.everything, self.ids, self.outbox)
-        self.work = self.work and not work
-        self.everything, self.outbox, self.ids = False, False, set()
+        """All that waits, which waits no more. When `work` is False the hint of work stays, and the one of the
+        outbox, too, unless there are others for it to go with.
+        """
+        outbox = self.outbox and (work or self.everything or bool(self.ids))
+        taken = Hints(self.work and work, self.everything, self.ids, outbox)
+        self.work, self.outbox = self.work and not work, self.outbox and not outbox
+        self.everything, self.ids = False, set()
         return taken
 
 

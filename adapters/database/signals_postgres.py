@@ -39,9 +39,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 @dataclass(frozen=True, slots=True)
 class HintTimes:
     """Seconds. `gather`: from one statement to the next at least, in which hints gather; `work`: from one hint of
-    work to the next at least, because each has every worker ask the database. `check`: how often an idle
-    connection is tried, and `answer` how long anything on it may take. `first_wait` grows to `longest_wait`
-    between connections.
+    work to the next at least, because each has every worker ask the database, and of the outbox alone, because
+    relays gather for as long. `check`: how often an idle connection is tried, and `answer` how long anything on it
+    may take. `first_wait` grows to `longest_wait` between connections.
     """
 
     gather: float = 0.01
@@ -150,14 +150,14 @@ class PostgresSignals(LocalSignals):
             self._some.clear()
             now = loop.time()
             hints = self._away.take(work=now >= work_at)
-            if hints.work:
+            if now >= work_at and (hints.work or hints.outbox):
                 work_at = now + times.work
             if hints or now >= check_at:
                 self._judge(now, report)
                 await connection.execute(_NOTIFY, CHANNEL, payloads(self._token, hints))
                 check_at = loop.time() + times.check
             await asyncio.sleep(times.gather)
-            await self._until(work_at if self._away.work else check_at)
+            await self._until(work_at if self._away.work or self._away.outbox else check_at)
         raise asyncpg.ConnectionDoesNotExistError("closed by the server")
 
     def _judge(self, now: float, report: Report) -> None:

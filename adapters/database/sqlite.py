@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Final, TypeVar
 
@@ -30,7 +31,8 @@ class SqliteDatabase:
     """The file, opened when it is first needed. Use it in one event loop.
 
     `clock` gives Unix seconds: the time that rows are written and compared with. `readers`: threads that read.
-    `seconds`: how long a function may take, waiting for its turn included.
+    `seconds`: how long a function may take, waiting for its turn included. `prepared` is called once, in a thread,
+    before anything else is done with a file that has our schema.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class SqliteDatabase:
         readers: int = _MOST_READERS,
         seconds: float = 10.0,
         clock: Callable[[], float] = time.time,
+        prepared: Work[None] | None = None,
     ) -> None:
         self.name = target.name
         self.clock = clock
         self._target = target
         self._auto_migrate = auto_migrate
         self._seconds = seconds
+        self._prepared = prepared
         # Less than the limit of a call: the error is then SQLite's own.
         self._busy_seconds = seconds / 2
         self._readiness = Readiness(self.name, lambda: asyncio.to_thread(self._prepare))
@@ -69,7 +73,7 @@ class SqliteDatabase:
         Raises:
             StoreError: it can't be used, refused, or took too long (it may then still be written).
         """
-        await self._ready()
+        await self.ready()
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._writer.run(work, durable=durable)
@@ -82,7 +86,7 @@ class SqliteDatabase:
         Raises:
             StoreError: it can't be used, refused, or took too long.
         """
-        await self._ready()
+        await self.ready()
         reading = asyncio.get_running_loop().run_in_executor(self._readers, partial(self._read, work))
         try:
             async with asyncio.timeout(self._seconds):
@@ -99,7 +103,12 @@ class SqliteDatabase:
         while self._idle:
             self._idle.pop().close()
 
-    async def _ready(self) -> None:
+    async def ready(self) -> None:
+        """Returns when it is prepared; whoever acts on what `prepared` found calls this before.
+
+        Raises:
+            StoreError: it can't be used, or not in time.
+        """
         if self._closed:
             raise StoreError(f"{self.name}: it is closed")
         if not self._readiness.done:
@@ -111,6 +120,15 @@ class SqliteDatabase:
         revision = revision_of(self._target, busy_seconds=self._busy_seconds)
         if must_migrate(self.name, revision, auto_migrate=self._auto_migrate):
             migrate(self._target)
+        if self._prepared is not None:
+            self._once(self._prepared)
+
+    def _once(self, work: Work[None]) -> None:
+        try:
+            with closing(connect(self._target.path, busy_seconds=self._busy_seconds)) as connection:
+                work(connection)
+        except sqlite3.Error as error:
+            raise describe_sqlite(error, self._target) from None
 
     def _read(self, work: Work[_T]) -> _T:
         try:

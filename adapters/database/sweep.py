@@ -1,4 +1,4 @@
-"""Expired responses deleted, a few at a time, for as long as the process runs."""
+"""Expired responses deleted, a few at a time, and the outbox's mode kept, for as long as the process runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from service.domain.stored import ResponseStore, StoreError
 READY: Final = "database_ready"
 UNUSABLE: Final = "database_failed"
 SWEPT: Final = "responses_swept"
+OUTBOX_ON: Final = "outbox_on"
+OUTBOX_OFF: Final = "outbox_off"
 
 _AGAIN_SECONDS: Final = 5.0
 
@@ -30,9 +32,12 @@ async def run_sweep(
 ) -> None:
     """Makes the database ready, then sweeps every so many seconds until cancelled; `pause` between batches.
 
+    Looks each time whether what becomes of jobs is to be written to the outbox, and sooner when others do it.
     A failure is reported once, not again until it has worked in between.
     """
     worked: bool | None = None
+    mode = database.outbox_mode
+    told = mode.always
     while True:
         wait = every
         try:
@@ -40,6 +45,10 @@ async def run_sweep(
             if not worked:
                 worked = True
                 report(READY, {"database": database.name})
+            await database.look()
+            if mode.on is not told:
+                told = mode.on
+                report(OUTBOX_ON if told else OUTBOX_OFF, {"database": database.name})
             if swept := await _sweep(database.responses, batch, pause):
                 report(SWEPT, {"responses": swept})
         except StoreError as error:
@@ -48,7 +57,7 @@ async def run_sweep(
                 worked = False
                 report(UNUSABLE, {"error": str(error)})
         # Replicas that started together must not sweep together.
-        await asyncio.sleep(wait * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
+        await mode.pause(wait * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
 
 
 async def _sweep(store: ResponseStore, batch: int, pause: float) -> int:

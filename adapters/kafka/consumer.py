@@ -1,8 +1,9 @@
 """A member of a consumer group on Kafka, by aiokafka.
 
 What aiokafka can't do is put right from outside, so it reaches into it in many places: reading on past what can't
-be read (`consumer_records.py`), topics that are missing or made anew (`consumer_metadata.py`), commits of
-partitions that were another's in the meantime, pauses that last, and an end in time (`aclose`).
+be read (`consumer_records.py`), beginning where the group left off (`consumer_places.py`), topics that are missing
+or made anew (`consumer_metadata.py`), commits of partitions that were another's in the meantime, pauses that last,
+and an end in time (`aclose`).
 """
 # ruff: noqa: SLF001
 
@@ -16,11 +17,11 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 
-from adapters.kafka.consumer_metadata import TopicsWatch, look_ahead
+from adapters.kafka.consumer_metadata import TopicsWatch, look_ahead, positions_behind
+from adapters.kafka.consumer_places import SURE_SECONDS, StartingPlaces
 from adapters.kafka.consumer_records import read_all_records
 from service.domain.consuming import ConsumerError, Place, Record
 
@@ -32,10 +33,11 @@ _SETTLING_SECONDS: Final = 1.0
 class KafkaConsumer:
     """A Consumer on Kafka. Use it in one event loop.
 
-    `client` are the arguments by which every client of aiokafka's connects. A group that has read nothing of a
-    partition begins at its first record, or with `from_latest` at the next to come. `session_seconds` of silence
-    make a member's partitions others'. `start_seconds`, `commit_seconds` and `close_seconds` bound what their
-    names say; `metadata_seconds` is how soon, at the latest, a topic is found that came or was made anew.
+    `client` are the arguments by which every client of aiokafka's connects. A group that has committed nothing
+    of a partition begins at its first record, or with `from_latest` at the next to come, once that is certain.
+    `session_seconds` of silence make a member's partitions others'. `start_seconds`, `commit_seconds` and
+    `close_seconds` bound what their names say; `metadata_seconds` is how soon, at the latest, a topic is found
+    that came or was made anew, `sure_seconds` how long it must be said that nothing is committed until it counts.
     `partition_bytes` and `fetch_bytes` are fetched at once, of one partition and in all; a larger record comes
     alone.
     """
@@ -52,6 +54,7 @@ class KafkaConsumer:
         commit_seconds: float = 5.0,
         close_seconds: float = 5.0,
         metadata_seconds: float = 30.0,
+        sure_seconds: float = SURE_SECONDS,
         partition_bytes: int = 1024 * 1024,
         fetch_bytes: int = 16 * 1024 * 1024,
     ) -> None:
@@ -62,7 +65,8 @@ class KafkaConsumer:
             **client,
             "group_id": group,
             "enable_auto_commit": False,
-            "auto_offset_reset": "latest" if from_latest else "earliest",
+            # Where a partition begins is not for aiokafka to say.
+            "auto_offset_reset": "none",
             # What a producer broke off is nobody's job.
             "isolation_level": "read_committed",
             "check_crcs": True,
@@ -80,10 +84,13 @@ class KafkaConsumer:
             "max_partition_fetch_bytes": partition_bytes,
             "fetch_max_bytes": fetch_bytes,
         }
+        self._from_latest = from_latest
         self._start_seconds = start_seconds
         self._commit_seconds = commit_seconds
         self._close_seconds = close_seconds
+        self._sure_seconds = sure_seconds
         self._consumer: Any = None
+        self._places: StartingPlaces | None = None
         self._paused = False
         self._fetching: asyncio.Task[None] | None = None
         self._ready: dict[Place, list[Record]] = {}
@@ -105,7 +112,10 @@ class KafkaConsumer:
             TopicsWatch(consumer._client, self._void_topic)
             async with asyncio.timeout(self._start_seconds):
                 await consumer.start()
-                read_all_records(consumer)
+                self._places = places = StartingPlaces(
+                    consumer, from_latest=self._from_latest, sure_seconds=self._sure_seconds
+                )
+                read_all_records(consumer, places.out_of_range)
                 consumer.subscribe(self._topics, listener=_Listener(self))
                 await consumer._subscription.wait_for_assignment()
         except TimeoutError:
@@ -139,6 +149,8 @@ class KafkaConsumer:
         try:
             async with asyncio.timeout(self._commit_seconds):
                 await consumer.commit(valid)
+                if self._places is not None:
+                    self._places.group_has_places = True
         except (CommitFailedError, IllegalStateError):
             # The group has moved on without us: everything will be dealt out again.
             self._void()
@@ -164,16 +176,10 @@ class KafkaConsumer:
 
     def lag(self) -> Mapping[Place, int]:
         """As of each partition's last fetch, or a few seconds old while paused."""
-        subscription = self._consumer and self._consumer._subscription.subscription
-        assignment = subscription and subscription.assignment
-        if not assignment:
+        if self._consumer is None or self._places is None:
             return {}
-        states = {(p.topic, p.partition): assignment.state_value(p) for p in assignment.tps}
-        return {
-            place: max(0, state.highwater - state.position) + len(self._ready.get(place, ()))
-            for place, state in states.items()
-            if state.highwater is not None and state.has_valid_position
-        }
+        known = {**self._places.behind(), **positions_behind(self._consumer)}
+        return {place: behind + len(self._ready.get(place, ())) for place, behind in known.items()}
 
     async def aclose(self) -> None:
         """Leaves the group so that the others need not wait, and breaks off what does not end in time."""
@@ -190,7 +196,7 @@ class KafkaConsumer:
             # With brokers down it never ends, or ends by a CancelledError that is not ours.
             await asyncio.wait({stopping}, timeout=self._close_seconds)
         finally:
-            tasks |= _break_off(consumer)
+            tasks |= _break_off(consumer, self._places)
             for task in tasks:
                 task.cancel()
         await asyncio.wait(tasks, timeout=1.0)
@@ -231,6 +237,8 @@ class KafkaConsumer:
             raise error
 
     async def _fetch_into_ready(self, most: int, seconds: float) -> None:
+        if self._places is not None:
+            self._places.check()
         fetched = await self._started().getmany(timeout_ms=int(seconds * 1000), max_records=most)
         for partition, records in fetched.items():
             self._ready.setdefault((partition.topic, partition.partition), []).extend(records)
@@ -268,13 +276,8 @@ class KafkaConsumer:
         for places in (self._ready, self._polled):
             for place in [place for place in places if place[0] == topic]:
                 del places[place]
-        consumer = self._consumer
-        if consumer is None or not there:
-            return
-        for partition in [one for one in consumer.assignment() if one.topic == topic]:
-            state = consumer._subscription.subscription.assignment.state_value(partition)
-            state.await_reset(OffsetResetStrategy.EARLIEST)
-            consumer._fetcher._records.pop(partition, None)
+        if there and self._places is not None:
+            self._places.made_anew(topic)
 
     def _apply_pause(self) -> None:
         partitions = self._started().assignment()
@@ -308,11 +311,11 @@ def _said(error: BaseException) -> ConsumerError:
     return ConsumerError(f"Kafka: {type(error).__name__}")
 
 
-def _break_off(consumer: Any) -> set[asyncio.Task[Any]]:
+def _break_off(consumer: Any, places: StartingPlaces | None) -> set[asyncio.Task[Any]]:
     """Closes what can be closed at once; the tasks that are left to be cancelled."""
     consumer._closed = True
     coordinator, fetcher, client = consumer._coordinator, consumer._fetcher, consumer._client
-    tasks = {client._sync_task}
+    tasks = {client._sync_task, places and places.task}
     if coordinator is not None:
         tasks |= {coordinator._coordination_task, coordinator._heartbeat_task, coordinator._commit_refresh_task}
     if fetcher is not None:

@@ -1,4 +1,4 @@
-"""What a consumer knows of its topics: asked for without making any, with the ids by which one made anew shows.
+"""What a client knows of its topics: asked for without making any, with the ids by which one made anew shows.
 
 aiokafka asks in a way that lets brokers make the topics that it asks for, and in versions of the protocol that
 know no ids: a topic that was deleted and made anew is read on from where the old one was left.
@@ -28,6 +28,8 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+from service.domain.consuming import Place
 
 _LOOK_SECONDS: Final = 1.0
 _SECONDS_BETWEEN: Final = 0.1
@@ -209,3 +211,17 @@ async def look_ahead(consumer: Any) -> None:
         state = assignment.state_value(partition)
         if state is not None:
             state.highwater = end
+
+
+def positions_behind(consumer: Any) -> dict[Place, int]:
+    """How many records there are after the position, of each partition for which that is known."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription and subscription.assignment
+    if not assignment:
+        return {}
+    states = {(one.topic, one.partition): assignment.state_value(one) for one in assignment.tps}
+    return {
+        place: max(0, state.highwater - state.position)
+        for place, state in states.items()
+        if state.highwater is not None and state.has_valid_position
+    }

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import RecordTooLargeError
+from aiokafka.errors import OffsetOutOfRangeError, RecordTooLargeError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
@@ -204,8 +204,11 @@ class TooLarge(PartitionReader):
 class FetchedRecords(OrderedDict[Any, Any]):
     """What aiokafka's fetcher has fetched and nobody has taken yet, by partition, with readers of ours."""
 
-    def __init__(self, client: Any, subscription: Any) -> None:
+    def __init__(
+        self, client: Any, subscription: Any, on_out_of_range: Callable[[Any, int], None] | None = None
+    ) -> None:
         super().__init__()
+        self._on_out_of_range = on_out_of_range
         self._subscription = subscription
         self._send = client.send
         self._fetched: dict[Place, tuple[bytes, int]] = {}
@@ -226,6 +229,10 @@ class FetchedRecords(OrderedDict[Any, Any]):
                 partition_records=TooLarge(place, offset, limit),
                 backoff=result._backoff,
             )
+        elif self._on_out_of_range is not None and isinstance(result._error, OffsetOutOfRangeError):
+            ((_, offset),) = result._error.args[0].items()
+            self._on_out_of_range(partition, offset)
+            return
         super().__setitem__(partition, result)
 
     async def send(self, node: Any, request: Any, **others: Any) -> Any:
@@ -241,9 +248,13 @@ class FetchedRecords(OrderedDict[Any, Any]):
         return answer
 
 
-def read_all_records(consumer: Any) -> None:
-    """Makes a started consumer of aiokafka's that reads nothing yet yield our Records instead of its own."""
-    fetched = FetchedRecords(consumer._client, consumer._subscription)
+def read_all_records(consumer: Any, on_out_of_range: Callable[[Any, int], None] | None = None) -> None:
+    """Makes a started consumer of aiokafka's that reads nothing yet yield our Records instead of its own.
+
+    `on_out_of_range` is told of each partition that has nothing at the offset from where it was to be read;
+    without it that is an error.
+    """
+    fetched = FetchedRecords(consumer._client, consumer._subscription, on_out_of_range)
     consumer._client.send = fetched.send
     consumer._fetcher._records = fetched
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from adapters.kafka.consumer_metadata import TopicsWatch
 from service.domain.publishing import Delivery, Message, PublisherError
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -79,6 +80,8 @@ class KafkaPublisher:
         """
         try:
             self._producer = AIOKafkaProducer(**self._arguments)
+            # A topic that is not there is for whoever runs the brokers to make, in the shape that it needs.
+            TopicsWatch(self._producer.client, lambda _topic, _there: None)
             self._track()
             async with asyncio.timeout(self._start_seconds):
                 await self._producer.start()
@@ -129,7 +132,7 @@ class KafkaPublisher:
     async def _lanes(self, messages: Sequence[Message], outcomes: list[Delivery]) -> list[list[tuple[int, int]]]:
         """Places of messages with their partitions, by topic and partition; those of topics that are not there
         are told."""
-        partitions = {topic: await self._partitions(topic) for topic in {message.topic for message in messages}}
+        partitions = await self._partitions({message.topic for message in messages})
         lanes: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for place, message in enumerate(messages):
             known = partitions[message.topic]
@@ -140,22 +143,21 @@ class KafkaPublisher:
             lanes.setdefault((message.topic, partition), []).append((place, partition))
         return list(lanes.values())
 
-    async def _partitions(self, topic: str) -> list[int] | None:
-        """A topic's partitions; None: the cluster says that there is no such topic, or that it is not for us.
+    async def _partitions(self, topics: Collection[str]) -> dict[str, list[int] | None]:
+        """Partitions of topics; None: the cluster says that there is no such topic, or that it is not for us.
 
         Raises:
             KafkaError: the cluster says nothing.
         """
         client = self._producer.client
-        found = client.cluster.partitions_for_topic(topic)
-        if found is None:
-            await client.add_topic(topic)
-            found = client.cluster.partitions_for_topic(topic)
-        if found is None:
-            if not await client.force_metadata_update():
+        known = client.cluster.partitions_for_topic
+        if missing := [topic for topic in topics if known(topic) is None]:
+            await asyncio.gather(*[client.add_topic(topic) for topic in missing])
+            # An answer that was under way may be of a question that named none of them.
+            if any(known(topic) is None for topic in missing) and not await client.force_metadata_update():
                 raise KafkaError
-            found = client.cluster.partitions_for_topic(topic)
-        return sorted(found) if found else None
+        found = {topic: known(topic) for topic in topics}
+        return {topic: sorted(partitions) if partitions else None for topic, partitions in found.items()}
 
     async def _fill(
         self,

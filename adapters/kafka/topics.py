@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from adapters.kafka.diagnosis import why_unreachable
 from service.domain.signals import Report
 
 # ruff: noqa: SLF001  # describe_topics would make the topics that it asks for, where brokers make them unasked
@@ -104,7 +105,8 @@ async def settle_topics(
     """Makes what is missing, if the mode is create, and says what is not as it should be, a sentence each.
 
     `client` are the arguments by which every client of aiokafka's connects. Nothing that exists is changed. What
-    may not be described or made is one of the sentences; each is reported too. It takes `seconds` at most.
+    may not be described or made is one of the sentences; each is reported too. It takes `seconds` at most, and
+    some more to find out why nobody answers.
 
     Raises:
         TopicsError: nobody answers, or not in time; try again later.
@@ -116,15 +118,17 @@ async def settle_topics(
         async with asyncio.timeout(seconds):
             await admin.start()
             known = admin._client.cluster
-            if not known.brokers() or known.controller is None:
-                raise TopicsError("Kafka: the cluster has no brokers or no controller now")
-            return await _settle(admin, wanted, report, create=mode == "create")
+            if known.brokers() and known.controller is not None:
+                return await _settle(admin, wanted, report, create=mode == "create")
+            problem = "the cluster has no brokers or no controller now"
     except TimeoutError:
-        raise TopicsError(f"Kafka: the topics could not be looked at within {seconds:g} s") from None
+        problem = f"the topics could not be looked at within {seconds:g} s"
     except (KafkaError, OSError) as error:
-        raise TopicsError(f"Kafka: the topics could not be looked at: {type(error).__name__}") from None
+        problem = f"the topics could not be looked at: {type(error).__name__}"
     finally:
         await _close(admin)
+    why = await why_unreachable(client)
+    raise TopicsError(f"Kafka: {problem}{f' ({why})' if why else ''}")
 
 
 async def _close(admin: AIOKafkaAdminClient) -> None:

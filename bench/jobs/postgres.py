@@ -42,7 +42,7 @@ class Server:
 
     def create(self, name: str) -> str:
         """Makes an empty database; its URL."""
-        wait_for(_execute(self.url, f"CREATE DATABASE {name}"))
+        wait_for(execute(self.url, f"CREATE DATABASE {name}"))
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
     def stop(self) -> None:
@@ -99,7 +99,7 @@ async def _ready(url: str) -> None:
     async with asyncio.timeout(_START_SECONDS):
         while True:
             try:
-                return await _execute(url, "SELECT 1")
+                return await execute(url, "SELECT 1")
             except asyncpg.CannotConnectNowError:
                 await asyncio.sleep(0.05)
 
@@ -112,7 +112,8 @@ async def _ask(url: str, sql: str, values: tuple[Any, ...]) -> list[asyncpg.Reco
         await connection.close()
 
 
-async def _execute(url: str, sql: str) -> None:
+async def execute(url: str, sql: str) -> None:
+    """Runs statements, on a connection of its own."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
         await connection.execute(sql)

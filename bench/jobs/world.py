@@ -168,8 +168,8 @@ async def _migrate(url: str) -> None:
     await database.aclose()
 
 
-def start(name: str, place: Place, profile: Path | None = None) -> World:
-    """Makes the database and starts the service; no worker yet.
+def start(name: str, place: Place, profile: Path | None = None, changes: Mapping[str, Any] | None = None) -> World:
+    """Makes the database and starts the service; no worker yet. `changes` are more settings of both.
 
     Raises:
         StartError: the service did not start.
@@ -177,9 +177,9 @@ def start(name: str, place: Place, profile: Path | None = None) -> World:
     url = place.server.create(name)
     postgres.wait_for(_migrate(url))
     profiled = profile.with_name(f"{profile.name}-service") if profile else None
-    changes = {"database": {"url": url}, "jobs": {"here": False}}
+    settings = {"database": {"url": url}, "jobs": {"here": False}, **(changes or {})}
     service = product.start(
-        f"jobs-{name}", place.upstream_url, place.cores.server, place.folder, profile=profiled, changes=changes
+        f"jobs-{name}", place.upstream_url, place.cores.server, place.folder, profile=profiled, changes=settings
     )
     world = World(name, place, url, service, profile)
     try:

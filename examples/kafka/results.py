@@ -22,6 +22,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaConnectionError
+
+HINT_SECONDS = 15
+HINT = (
+    "no results so far: were these jobs submitted before? A record with an idempotency key that was used already "
+    "is no new job and makes no new result. Or this group has read the results already\n"
+)
 
 
 @dataclass(frozen=True)
@@ -123,11 +130,15 @@ async def consume(options: argparse.Namespace) -> Counter[str]:
         isolation_level="read_committed",
     )
     inbox, counts = Inbox(), Counter[str]()
-    await consumer.start()
     try:
+        await consumer.start()
         heard = time.monotonic()
+        hint_at = heard + min(HINT_SECONDS, options.idle / 2)
         while counts.total() < (options.count or sys.maxsize) and time.monotonic() - heard < options.idle:
             batches = await consumer.getmany(timeout_ms=500)
+            if not counts and time.monotonic() > hint_at:
+                sys.stderr.write(HINT)
+                hint_at = float("inf")
             for records in batches.values():
                 heard = time.monotonic()
                 counts.update(await use(records, inbox, options))
@@ -181,7 +192,12 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Reads what the command line says. Exit code 1: fewer came than --count."""
     options = arguments()
-    counts = asyncio.run(consume(options))
+    try:
+        counts = asyncio.run(consume(options))
+    except KafkaConnectionError:
+        where = options.bootstrap
+        sys.stderr.write(f"no broker at {where} lets us in: is it there, does it want TLS or a login?\n")
+        return 1
     told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     sys.stdout.write(f"{counts.total()} results: {told or 'none'}\n")
     return 0 if counts.total() >= options.count else 1

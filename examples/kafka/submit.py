@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import ssl
 import sys
@@ -19,6 +20,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 AT_A_TIME = 1000
 
@@ -76,10 +83,12 @@ async def submit(options: argparse.Namespace) -> int:
         acks="all",
         compression_type="gzip",
         linger_ms=10,
+        # A topic that is missing is waited for that long.
+        request_timeout_ms=10_000,
     )
-    await producer.start()
     sent = 0
     try:
+        await producer.start()
         waiting = []
         for record in records(options):
             waiting.append(await producer.send(**record))
@@ -124,11 +133,30 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def reason(error: Exception, options: argparse.Namespace) -> str:
+    """What went wrong, in words."""
+    match error:
+        case KafkaConnectionError():
+            return f"no broker at {options.bootstrap} lets us in: is it there, does it want TLS or a login?"
+        case UnknownTopicOrPartitionError():
+            return f"there is no topic {options.topic}"
+        case TopicAuthorizationFailedError():
+            return f"we may not write to {options.topic}"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
 def main() -> int:
-    """Submits what the command line says."""
+    """Submits what the command line says. Exit code 1: not all of it was, and the line says why."""
     options = arguments()
+    # It logs every try; what came of all of them is said below.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     began = time.monotonic()
-    sent = asyncio.run(submit(options))
+    try:
+        sent = asyncio.run(submit(options))
+    except (KafkaError, OSError) as error:
+        sys.stderr.write(f"not submitted: {reason(error, options)}\n")
+        return 1
     seconds = time.monotonic() - began
     sys.stdout.write(f"{sent} records to {options.topic} in {seconds:.1f} s; label {options.label}\n")
     return 0

@@ -210,6 +210,7 @@ class _Turn:
     def __init__(self, redrive: Redrive | None, vouched_owner: str | None) -> None:
         self._redrive = redrive
         self._vouched_owner = vouched_owner
+        self._owners: set[str] = set()
         self.answer = pb.RedriveDeadLettersResponse()
 
     async def submit(self, letters: Sequence[_Named]) -> None:
@@ -232,10 +233,12 @@ class _Turn:
             raise failed
 
     def log(self, principal: Principal) -> None:
-        """Who submitted how many."""
+        """Who submitted how many, in whose names: a letter's owner is what its topic says."""
         structlog.get_logger().info(
             _REDRIVEN,
             key_id=principal.key_id,
+            owners=sorted(self._owners),
+            vouched_owner=self._vouched_owner,
             accepted=self.answer.accepted_count,
             rejected=self.answer.rejected_count,
         )
@@ -257,6 +260,7 @@ class _Turn:
                 f"offset {at.offset}, until that topic's retention ends"
             )
             return Redriven(reason=TOO_LARGE, message=why)
+        self._owners.add(owner)
         return Redriven() if self._redrive is None else await self._redrive(letter.original, owner)
 
     def _add(self, place: LetterPlace, outcome: Redriven) -> None:

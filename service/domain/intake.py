@@ -18,18 +18,24 @@ class TryLaterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """How many records of a batch became jobs, were known already, and went to the dead letters."""
+    """How many records of a batch became jobs, were known already, and went to the dead letters.
+
+    `later`: those of which that can't be told yet, for a reason of their own that soon passes. They are to be
+    handed in again; nothing else waits for them.
+    """
 
     accepted: int = 0
     repeated: int = 0
     rejected: int = 0
+    later: Sequence[Record] = ()
 
 
 class Acceptance(Protocol):
     """Judges records and stores what becomes of them."""
 
     async def accept(self, records: Sequence[Record]) -> BatchOutcome:
-        """Returns when each record is a job, was one before, or is a dead letter in the outbox: all is stored.
+        """Returns when each record is a job, was one before, or is a dead letter in the outbox: all is stored, but
+        for those that the outcome names as `later`.
 
         Serves the event loop in between; `records` may be hundreds.
 

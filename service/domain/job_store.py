@@ -32,7 +32,8 @@ class Priority(IntEnum):
 class JobOrigin:
     """Where a job came from, for its result; kept as long as its response.
 
-    `topic` is where its result goes, None: the usual one. `body` is bytes that a store never looks into.
+    `topic` is where its result goes, None: the usual one. `body` is bytes that a store never looks into; a job
+    that no record asked for has none.
     """
 
     topic: str | None
@@ -46,7 +47,7 @@ class NewJob:
     `api` says which API's request `request` is. `delay` and `start_within` are seconds from now: not before,
     and failed when not started by then (None: any time). `group` is the owner's label, "" for none.
     `log_deltas`: every event is kept for followers, not only items and states. `trace` are W3C headers.
-    `origin` needs a store that has its results published.
+    `origin` needs a store that writes to the outbox: that of a process that publishes, at least.
     """
 
     response: NewResponse
@@ -173,9 +174,11 @@ class JobStore(JobQueries, Protocol):
     async def accept_many(self, new: Sequence[NewJob]) -> Sequence[Accepted | Repeated | Conflict | Unstorable]:
         """Stores jobs at once; what became of each, in their order. One that can't be stored is no other's matter.
 
-        As `accept`, but an id that another job or response has is a Conflict: the same is only what has the same
-        owner and key, or the same owner where there is no key. A key counts as long as it is kept, which is longer
-        than its response may be there: a record that is read once more must not make again what was deleted.
+        As `accept`, but a job that the database refuses for what is in it is Unstorable, alone and for good: a
+        StoreError is about the database. And an id that another job or response has is a Conflict: the same is
+        only what has the same owner and key, or the same owner where there is no key. A key counts as long as it
+        is kept, which is longer than its response may be there: a record that is read once more must not make
+        again what was deleted.
         """
         ...
 

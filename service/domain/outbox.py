@@ -17,6 +17,9 @@ from service.domain.jobs import JobState
 SHARDS: Final = 16
 """Of every database; a key's shard never changes."""
 
+MOST_COUNTED: Final = 100_000
+"""Rows beyond these are not counted: whoever asks, asks often."""
+
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 """Names and values; a name may come twice."""
 
@@ -32,6 +35,8 @@ class OutboxKind(StrEnum):
     """A job was deleted or expired. It goes where its result went, and no result of it is sent after it."""
     DEAD_LETTER = "dead_letter"
     """A record that came in and was no job, as it came."""
+    UNKNOWN = "unknown"
+    """Something that a newer version wrote, and will publish. Never written as such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """`oldest` is the age of the oldest row in seconds, None without rows."""
+    """`depth` is MOST_COUNTED where there are more; `oldest` is the age of the oldest row in seconds, or None."""
 
     depth: int
     oldest: float | None
@@ -164,7 +169,7 @@ class Outbox(Protocol):
         ...
 
     async def stats(self) -> OutboxStats:
-        """How many rows wait, in all shards."""
+        """How many rows wait, in all shards, and for how long."""
         ...
 
 

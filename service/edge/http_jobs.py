@@ -20,6 +20,7 @@ from service.edge.http_calls import HttpCall
 
 _LIST_NAMES: Final = ("state", "group", "owner", "page_size", "page_token", "counts")
 _LETTER_NAMES: Final = ("owner", "reason", "topic", "page_size", "page_token", "content")
+_LETTER_FIELDS: Final = {"reasons": "reason", "original_topic": "topic"}
 
 
 class HttpJobs:
@@ -75,7 +76,12 @@ class HttpDeadLetters:
             asked.page_size = http_query.number("page_size", query["page_size"])
         if "content" in query:
             asked.with_content = http_query.flag("content", query["content"])
-        return _json(http, await self._letters.list_dead_letters(asked, http.call))
+        try:
+            return _json(http, await self._letters.list_dead_letters(asked, http.call))
+        except ServiceError as error:
+            if error.violations:
+                raise _as_asked(error) from None
+            raise
 
     async def redrive_dead_letters(self, http: HttpCall) -> web.StreamResponse:
         """POST /dead-letters/redrive."""
@@ -96,6 +102,17 @@ def _refuse_unknown(given: Collection[str], known: Collection[str]) -> None:
     if unknown:
         first = unknown[0]
         raise ServiceError(Reason.UNKNOWN_FIELD, f"{first.path}: {first.message}", violations=tuple(unknown))
+
+
+def _as_asked(error: ServiceError) -> ServiceError:
+    """The same error with the names that a query has for fields."""
+    found = []
+    for one in error.violations:
+        field = one.path.partition("[")[0]
+        found.append(Violation(_LETTER_FIELDS.get(field, one.path), one.message))
+    first, rest = found[0], len(found) - 1
+    message = f"{first.path}: {first.message}" + (f" (and {rest} more)" if rest else "")
+    return ServiceError(error.reason, message, violations=tuple(found))
 
 
 def _words(name: str, given: Collection[str]) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 
 from adapters.database.url import DatabaseUrlError, default_url, is_reference, parse_url, without_password
 from adapters.documents.problems import suggestion
+from adapters.keys import LOCAL
 from service.domain.catalog import Catalog, Provider, ProviderStatus
 from service.domain.fields import Field
 from service.settings.kafka import KafkaSecuritySettings, KafkaSettings
@@ -21,6 +22,7 @@ MIN_PEPPER: Final = 16
 """Characters that a pepper has at least."""
 
 HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
+_EVERYBODY: Final = LOCAL.owner
 _HINT: Final = re.compile(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*")
 _VARIANTS: Final = (":floor", ":nitro", ":free")
 
@@ -74,6 +76,7 @@ def warnings(
         yield "no provider can be used: every chat request will be refused"
     yield from _hint_problems(settings.hint_fields)
     yield from _kafka_warnings(settings.kafka)
+    yield from _unknown_owners(settings)
     for rule in settings.rules:
         for name in (*((rule.model,) if rule.model else ()), *rule.models):
             if not _is_known(name, catalog) and not discovering:
@@ -161,6 +164,19 @@ def _kafka_warnings(kafka: KafkaSettings) -> Iterator[str]:
     if kafka.trusted_owner_header is not None:
         header, topic = kafka.trusted_owner_header, kafka.names.submit
         yield f"kafka.trusted_owner_header: by '{header}' whoever may write to '{topic}' may claim to be anybody"
+
+
+def _unknown_owners(settings: Settings) -> Iterator[str]:
+    """Owners of topics whom nothing else names. They may be so: whoever needs no other door has no key."""
+    known = {*(key.owner for key in settings.keys), *(owner.name for owner in settings.owners)}
+    if not settings.keys and settings.loopback_only:
+        known.add(_EVERYBODY)
+    for position, binding in enumerate(settings.kafka.intake):
+        if binding.owner not in known:
+            near = suggestion(binding.owner, known) or ": is it spelt right?"
+            yield (
+                f"kafka.intake[{position}].owner: no key is of '{binding.owner}' and owners does not list it{near}"
+            )
 
 
 def _hint_problems(names: Collection[str]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """`python -m tests.chaos --seed 1 --jobs 300`: one run, its violations, and a last line with the counts.
 
+With `--brokers 1` or `--brokers 3` half of the jobs come by Kafka, and brokers are among those that die.
+
 Exit codes: 0 nothing is wrong (with a mutant: it was caught), 1 something is, 2 the command line is.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import tempfile
@@ -14,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.cluster import WORKER, running_cluster
+from tests.chaos.kafka_schedule import plan_with_kafka
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.run import Outcome, run
+from tests.chaos.outcome import Outcome
+from tests.chaos.run import run
 from tests.chaos.schedule import Plan, plan
+from tests.kafka import prepare
 from tests.support import postgres
 
 
@@ -26,15 +32,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="workers that lack a part: the run must find it")
+    parser.add_argument("--brokers", type=int, choices=(0, 1, 3), default=0, help="of Kafka; 0: without it")
     options = parser.parse_args()
     if not postgres.can_start():
         print(f"chaos needs a private PostgreSQL: {postgres.HOW}")
         return 1
-    folder = Path(tempfile.mkdtemp(prefix=f"eurouter-chaos-{options.seed}-"))
-    print(f"==> seed {options.seed}, {options.jobs} jobs; logs in {folder}", flush=True)
     mutant = MUTANTS.get(options.mutant)
+    brokers = max(options.brokers, mutant.brokers if mutant else 0)
+    if brokers and not (prepare.named() is None and prepare.can_start()):
+        print(f"chaos needs a private Kafka: {prepare.how()}")
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix=f"eurouter-chaos-{options.seed}-"))
+    with_kafka = f", {brokers} broker{'s' * (brokers > 1)} of Kafka" if brokers else ""
+    print(f"==> seed {options.seed}, {options.jobs} jobs{with_kafka}; logs in {folder}", flush=True)
     worker = mutant.command if mutant else WORKER
-    outcome = asyncio.run(_run(plan(options.seed, options.jobs), folder, worker))
+    # Clients of Kafka tell at length of brokers that are away.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    made = plan_with_kafka(options.seed, options.jobs, brokers) if brokers else plan(options.seed, options.jobs)
+    outcome = asyncio.run(_run(made, folder, worker, brokers))
     failed = not outcome.broke(mutant.rules) if mutant else bool(outcome.violations)
     if outcome.violations:
         print(outcome.report())
@@ -46,8 +61,8 @@ def main() -> int:
     return int(failed)
 
 
-async def _run(what: Plan, folder: Path, worker: Sequence[str]) -> Outcome:
-    async with running_cluster(folder, worker) as cluster:
+async def _run(what: Plan, folder: Path, worker: Sequence[str], brokers: int) -> Outcome:
+    async with running_cluster(folder, worker, brokers) as cluster:
         return await run(what, cluster)
 
 

@@ -46,16 +46,16 @@ class Callers:
         self._history.submissions.append(submission)
         async with asyncio.TaskGroup() as tasks:
             for delay in request.repeats:
-                tasks.create_task(_after(delay, partial(self._ask, request, submission)))
+                tasks.create_task(later(delay, partial(self._ask, request, submission)))
             if request.other is not None:
-                tasks.create_task(_after(request.other, partial(self._misuse, request, submission)))
+                tasks.create_task(later(request.other, partial(self._misuse, request, submission)))
             job = await self._ask(request, submission, tasks)
             if not job:
                 return job is not None
             for follower in request.followers:
-                tasks.create_task(_after(follower.after, partial(self._come, job, follower)))
+                tasks.create_task(later(follower.after, partial(self.come, job, follower)))
             if request.cancel is not None:
-                tasks.create_task(_after(request.cancel, partial(self.cancel, job)))
+                tasks.create_task(later(request.cancel, partial(self.cancel, job)))
         return True
 
     async def cancel(self, job: str) -> None:
@@ -63,7 +63,7 @@ class Callers:
         self.cancels += 1
         while True:
             try:
-                answer = await self._any_door().cancel(job)
+                answer = await self.any_door().cancel(job)
             except Away:
                 await asyncio.sleep(_PATIENCE)
             except Refused as error:
@@ -82,7 +82,7 @@ class Callers:
         """
         patience = request.gives_up
         while True:
-            door = self._any_door()
+            door = self.any_door()
             try:
                 async with asyncio.timeout(patience):
                     if request.streamed:
@@ -124,7 +124,7 @@ class Callers:
         if not submission.ids:
             return
         while True:
-            door = self._any_door()
+            door = self.any_door()
             try:
                 answer = await door.create({**_body(request), "input": f"not {request.prompt}"}, request.key)
             except Away:
@@ -144,7 +144,8 @@ class Callers:
             self.disconnects += 1
             await self._follow(follow, iter(()), leaves=False)
 
-    async def _come(self, job: str, follower: Follower) -> None:
+    async def come(self, job: str, follower: Follower) -> None:
+        """Follows a response as this follower does, to the end or to where it leaves."""
         follow = Follow(job)
         self._history.follows.append(follow)
         await self._follow(follow, iter(follower.goes), leaves=follower.leaves, kind=follower.door)
@@ -153,7 +154,7 @@ class Callers:
         """Follows to the end, or to where it leaves. `goes`: after how many events it goes elsewhere."""
         most = next(goes, None)
         while True:
-            door = self._any_door(kind)
+            door = self.any_door(kind)
             after, count = follow.last, len(follow.segments)
             if await self._read(follow, door, after, door.follow(follow.job, after), most):
                 return
@@ -200,7 +201,8 @@ class Callers:
         if status in TERMINAL_STATUS:
             self._history.told.append(Told(job, time.monotonic(), status, how))
 
-    def _any_door(self, kind: str | None = None) -> Door:
+    def any_door(self, kind: str | None = None) -> Door:
+        """One of the doors, of this kind if one is named."""
         return self._random.choice(self._doors[kind or self._random.choice(("http", "grpc"))])
 
 
@@ -208,6 +210,7 @@ def _body(request: Request) -> Json:
     return {"model": f"chaos/{request.model}", "input": request.prompt, "background": True}
 
 
-async def _after(seconds: float, act: Callable[[], Coroutine[Any, Any, object]]) -> None:
+async def later(seconds: float, act: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Does it after so many seconds."""
     await asyncio.sleep(seconds)
     await act()

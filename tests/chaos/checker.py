@@ -17,6 +17,7 @@ from tests.chaos.history import (
     Json,
     Span,
 )
+from tests.chaos.kafka_rules import KAFKA_RULES
 
 CLOSED_WITHIN: Final = 1.0
 """Seconds in which a call must end that nobody may write for any more, by the time of its process."""
@@ -43,13 +44,19 @@ Found = Iterator[tuple[str, str]]
 
 def check(history: History) -> list[Violation]:
     """Everything that is wrong."""
-    return [Violation(rule.__name__, job, what) for rule in RULES for job, what in rule(history)]
+    rules = RULES if history.kafka is None else (*RULES, *KAFKA_RULES)
+    return [Violation(rule.__name__, job, what) for rule in rules for job, what in rule(history)]
 
 
 def every_job_ends_once(history: History) -> Found:
-    """Whatever was accepted is in one terminal state, the same at every replica and in its log."""
+    """Whatever was accepted is in one terminal state, the same at every replica and in its log; or is deleted."""
     for job in history.jobs():
         endings = history.endings.get(job, [])
+        if job in history.deleted:
+            there = [ending.replica for ending in endings if ending.response is not None or ending.events]
+            if there:
+                yield job, f"was deleted, and is at {' and '.join(there)}"
+            continue
         statuses = {str(ending.response["status"]) if ending.response else "lost" for ending in endings}
         if len(statuses) != 1 or not statuses <= TERMINAL_STATUS:
             yield job, f"is {' and '.join(sorted(statuses)) or 'nowhere'} in the end"
@@ -171,7 +178,9 @@ def what_was_told_holds(history: History) -> Found:
     """A state that somebody was told is the end stays; an acknowledged cancel above all."""
     for told in history.told:
         for ending in history.endings.get(told.job, []):
-            status = ending.response["status"] if ending.response else "lost"
+            if told.job in history.deleted and told.how != "delete":
+                continue
+            status = ending.response["status"] if ending.response else _gone(history, told.job)
             if status != told.status:
                 yield told.job, f"was told to be {told.status} ({told.how}), and is {status}"
 
@@ -223,8 +232,14 @@ RULES: Final[Sequence[Callable[[History], Found]]] = (
 )
 
 
+def _gone(history: History, job: str) -> str:
+    return "deleted" if job in history.deleted else "lost"
+
+
 def _endings(history: History) -> Iterator[tuple[str, Ending]]:
-    return ((job, ending) for job, endings in history.endings.items() for ending in endings)
+    """Of what is still there: whatever was deleted has no more to show."""
+    there = {job: endings for job, endings in history.endings.items() if job not in history.deleted}
+    return ((job, ending) for job, endings in there.items() for ending in endings)
 
 
 def _calls(history: History) -> Mapping[str, Sequence[Call]]:

@@ -21,14 +21,13 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
+from tests.chaos.brokers import Brokers, running_brokers, settings_for
+from tests.chaos.cluster_settings import catalogue_of, settings_of
 from tests.chaos.history import History, Span
-from tests.chaos.schedule import BUSY, CALM, LEASE, SERVICES, WORKERS
+from tests.chaos.schedule import SERVICES, WORKERS
 from tests.support import postgres
 from tests.support.parts import ROOT
 from tests.support.running import free_ports, until
-
-PROCESS_HEADER: Final = "x-chaos-process"
-"""With this each worker process tells the provider which one it is."""
 
 WORKER: Final = ("-m", "workers")
 _SIMULATOR: Final = ("-m", "adapters.providers.simulator", "--port", "0", "--calls-kept", "1000000")
@@ -64,7 +63,7 @@ class Member:
         """Starts it; whether it answers yet is another question."""
         self.run += 1
         catalogue = self.folder / f"{self.id}.catalogue.yaml"
-        catalogue.write_text(yaml.safe_dump(_catalogue(self.provider, self.id)))
+        catalogue.write_text(yaml.safe_dump(catalogue_of(self.provider, self.id)))
         env = {**os.environ, **self.env, "EUROUTER_CATALOG__PATH": str(catalogue)}
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -77,7 +76,8 @@ class Member:
         await self._end(signal.SIGKILL, _DRAIN_SECONDS)
 
     async def drain(self) -> None:
-        """Asks it to leave, and waits."""
+        """Asks it to leave once it is up, and waits."""
+        await _until_up(self)
         name = self.id
         code = await self._end(signal.SIGTERM, _DRAIN_SECONDS)
         if code:
@@ -128,14 +128,16 @@ class Address:
 
 @dataclass
 class Cluster:
-    """All that runs. `members` by name; `provider` is the simulator's URL."""
+    """All that runs. `members` by name; `provider` is the simulator's URL, `database` the one that all share."""
 
     folder: Path
     history: History
     server: postgres.Postgres
+    database: str
     provider: str
     members: dict[str, Member]
     addresses: Sequence[Address]
+    brokers: Brokers | None = None
 
     async def begin(self, history: History, worker: Sequence[str] | None = None) -> None:
         """From now on everything is noted in `history`. `worker`: the command of workers to take these' place."""
@@ -150,6 +152,9 @@ class Cluster:
                 await member.start()
             for member in mine:
                 await _until_up(member)
+        if self.brokers is not None:
+            await self.brokers.until_there()
+            await self.brokers.begin()
         async with aiohttp.ClientSession() as session:
             (await session.delete(f"{self.provider}/simulator/calls")).raise_for_status()
 
@@ -175,15 +180,23 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running_cluster(folder: Path, worker: Sequence[str] = WORKER) -> AsyncIterator[Cluster]:
-    """A cluster whose services answer and whose workers work; `worker` is their command. All of it ends here."""
+async def running_cluster(
+    folder: Path, worker: Sequence[str] = WORKER, brokers: int = 0
+) -> AsyncIterator[Cluster]:
+    """A cluster whose services answer and whose workers work; `worker` is their command. All of it ends here.
+
+    `brokers`: so many of Kafka's, 1 or 3; 0: there is no Kafka.
+    """
     async with AsyncExitStack() as stack:
         history = History()
         provider = await _simulator(stack, folder)
         server = await _own_server(stack)
+        kafka = await stack.enter_async_context(running_brokers(brokers)) if brokers else None
+        database = await asyncio.to_thread(server.database)
         settings = folder / "settings.yaml"
-        settings.write_text(yaml.safe_dump(_settings(await asyncio.to_thread(server.database))))
-        cluster = Cluster(folder, history, server, provider, {}, [])
+        sections = settings_of(database) | ({} if kafka is None else settings_for(kafka))
+        settings.write_text(yaml.safe_dump(sections))
+        cluster = Cluster(folder, history, server, database, provider, {}, [], kafka)
         ports = free_ports(2 * SERVICES)
         addresses = []
         for number in range(SERVICES):
@@ -244,44 +257,3 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
-
-
-def _settings(database: str) -> dict[str, Any]:
-    return {
-        "grpc": {"port": 0},
-        "http": {"port": 0},
-        "admin": {"port": 0},
-        "database": {"url": database, "pool_size": 6},
-        "drain": {"pause_seconds": 0, "finish_seconds": 2},
-        # Few at a time, so that every worker has some at every moment.
-        "jobs": {
-            "here": False,
-            "admin_port": 0,
-            "concurrency": 10,
-            "per_owner": 1000,
-            "lease_seconds": LEASE,
-        },
-        "upstream": {"connect_seconds": 5, "first_byte_seconds": 30, "idle_seconds": 30},
-    }
-
-
-def _catalogue(provider: str, process: str) -> dict[str, Any]:
-    price = {"prompt": 1, "completion": 1}
-    names = {f"chaos/{name}": f"sim-echo-pace-{pace}ms" for name, pace in CALM.items()}
-    for name, (calls, seconds) in BUSY.items():
-        names[f"chaos/{name}"] = f"sim-echo-pace-30ms-busy-{calls}-{seconds}s"
-    return {
-        "providers": [
-            {
-                "slug": "simulator",
-                "dialect": "openai_chat",
-                "base_url": f"{provider}/v1",
-                "ours": True,
-                "quirks": {"headers": {PROCESS_HEADER: process}},
-            }
-        ],
-        "models": [
-            {"id": name, "endpoints": [{"provider": "simulator", "model": model, "price": price}]}
-            for name, model in names.items()
-        ],
-    }

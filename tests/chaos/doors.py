@@ -81,6 +81,10 @@ class Door(Protocol):
         """Cancels it; the response as it is then."""
         ...
 
+    async def delete(self, response_id: str) -> Json:
+        """Deletes it, whatever it is; the answer says that it is gone."""
+        ...
+
 
 class HttpDoor:
     """By HTTP."""
@@ -110,6 +114,10 @@ class HttpDoor:
     async def cancel(self, response_id: str) -> Json:
         """As Door."""
         return await self._call("POST", f"/{response_id}/cancel")
+
+    async def delete(self, response_id: str) -> Json:
+        """As Door."""
+        return await self._call("DELETE", f"/{response_id}")
 
     async def _call(self, method: str, path: str, **options: Any) -> Json:
         async with self._asked(method, path, _SECONDS, **options) as response:
@@ -192,6 +200,11 @@ class GrpcDoor:
         """As Door."""
         asked = pb.CancelResponseRequest(response_id=response_id)
         return await _answer(self._stub.CancelResponse(asked, timeout=_SECONDS))
+
+    async def delete(self, response_id: str) -> Json:
+        """As Door."""
+        asked = pb.DeleteResponseRequest(response_id=response_id)
+        return await _answer(self._stub.DeleteResponse(asked, timeout=_SECONDS))
 
 
 async def _answer(call: Any) -> Json:

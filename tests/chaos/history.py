@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from tests.chaos.kafka_history import KafkaHistory
+
 Json: TypeAlias = Mapping[str, Any]
 
 TERMINAL_STATUS: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -62,7 +64,10 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Somebody was told at `at` that the response is over, with this `status`. `how`: cancel or read."""
+    """Somebody was told at `at` that the response is over, with this `status`. `how`: cancel, read or delete.
+
+    With `status` "deleted" there is no such response any more.
+    """
 
     job: str
     at: float
@@ -109,7 +114,8 @@ class History:
 
     `ended`: processes that ended though nobody wanted it, or not as they should, and how. `complaints`: answers
     that a caller may not get, by response or request. `lateness`: by how many seconds the machine woke who watched
-    too late, at worst; what is timed may be as late.
+    too late, at worst; what is timed may be as late. `deleted`: responses that somebody was told are deleted.
+    `kafka`: what its topics hold, None in a run without it.
     """
 
     submissions: list[Submission] = field(default_factory=list)
@@ -121,10 +127,12 @@ class History:
     endings: dict[str, list[Ending]] = field(default_factory=dict)
     ended: list[tuple[str, str]] = field(default_factory=list)
     complaints: list[tuple[str, str]] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+    kafka: KafkaHistory | None = None
     lateness: float = 0.0
     end: float = 0.0
 
     def jobs(self) -> list[str]:
-        """Every response that somebody heard of: a caller by an answer, or the provider by a call."""
+        """Every response that somebody heard of: a caller by an answer or a record, or the provider by a call."""
         heard = [job for submission in self.submissions for job in submission.ids]
         return list(dict.fromkeys([*heard, *(call.job for call in self.calls)]))

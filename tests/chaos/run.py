@@ -11,54 +11,31 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
 from tests.chaos.callers import Callers
-from tests.chaos.checker import Violation, check
-from tests.chaos.cluster import PROCESS_HEADER, Cluster
+from tests.chaos.checker import check
+from tests.chaos.cluster import Cluster
 from tests.chaos.doors import Away, Door, GrpcDoor, HttpDoor, Refused
-from tests.chaos.history import TERMINAL_STATUS, Call, Ending, History, Json
+from tests.chaos.history import TERMINAL_STATUS, Ending, History, Json
+from tests.chaos.kafka_run import KafkaRun
+from tests.chaos.kafka_schedule import warm_up_records
+from tests.chaos.outcome import Outcome, calls_of
 from tests.chaos.schedule import Fault, Plan, What, warm_up
 
 SETTLE_SECONDS: Final = 90.0
 """In which all must be over once nothing more befalls anybody."""
+
+_KAFKA_SECONDS: Final = 60.0
+"""So much more where partitions have to change hands before anybody reads them."""
 
 _GRACE: Final = 1.5
 """Seconds after the end in which calls that should be closed can close."""
 
 _AT_A_TIME: Final = 16
 _WATCH: Final = 0.05
-_LINE: Final = 600
-
-
-@dataclass
-class Outcome:
-    """What came of a run. `counts` as the last line names them."""
-
-    seed: int
-    history: History
-    violations: Sequence[Violation]
-    counts: Mapping[str, int]
-    folder: Path
-
-    def last_line(self) -> str:
-        """The run in one line."""
-        counts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
-        return f"seed {self.seed}: {counts}"
-
-    def broke(self, rules: frozenset[str]) -> bool:
-        """Whether one of these rules is broken."""
-        return any(violation.rule in rules for violation in self.violations)
-
-    def report(self, most: int = 40) -> str:
-        """What is wrong, and where to look further."""
-        more = len(self.violations) - most
-        lines = [str(violation)[:_LINE] for violation in self.violations[:most]]
-        lines += [f"and {more} more"] if more > 0 else []
-        return "\n".join([*lines, f"==> the logs of all processes and history.json are in {self.folder}"])
 
 
 @dataclass
@@ -67,7 +44,14 @@ class _Run:
     cluster: Cluster
     history: History
     doors: Mapping[str, Sequence[Door]]
+    callers: Callers
+    kafka: KafkaRun | None
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def settle(self) -> float:
+        """Seconds in which all must be over."""
+        return SETTLE_SECONDS + (0.0 if self.kafka is None else _KAFKA_SECONDS)
 
 
 async def run(plan: Plan, cluster: Cluster, worker: Sequence[str] | None = None) -> Outcome:
@@ -78,34 +62,42 @@ async def run(plan: Plan, cluster: Cluster, worker: Sequence[str] | None = None)
     history = History()
     await cluster.begin(history, worker)
     async with _doors(cluster) as doors:
-        playing = _Run(plan, cluster, history, doors)
         callers = Callers(doors, history, plan.seed)
+        brokers = cluster.brokers
+        kafka = KafkaRun(brokers, cluster.database, callers, history) if brokers is not None else None
+        playing = _Run(plan, cluster, history, doors, callers, kafka)
         watching = asyncio.create_task(_watch(history))
         try:
-            # What is new is slow: the opening of the plan counts on processes that are at work.
-            await asyncio.gather(*(callers.play(request) for request in warm_up(plan.seed)))
-            await _play(playing, callers)
+            await _warm_up(playing)
+            await _play(playing)
         finally:
             watching.cancel()
+            if kafka is not None:
+                await kafka.aclose()
         await _look(playing)
-    (cluster.folder / "history.json").write_text(json.dumps(asdict(history), indent=1))
+    (cluster.folder / "history.json").write_text(json.dumps(asdict(history), indent=1, default=sorted))
     violations = check(history)
+    counts = _counts(playing) | {"violations": len(violations)}
+    return Outcome(plan.seed, history, violations, counts, cluster.folder)
+
+
+def _counts(run: _Run) -> dict[str, int]:
+    history = run.history
     accepted = {job for submission in history.submissions for job in submission.ids}
     counts = {
         "jobs": len(history.jobs()),
         "lost answers": len(set(history.jobs()) - accepted),
         "calls": len(history.calls),
         "lost runs": _restarts(history),
-        "kills": playing.counts[What.KILL],
-        "stops": playing.counts[What.STOP],
-        "drains": playing.counts[What.DRAIN],
-        "restarts of the database": playing.counts[What.CRASH] + playing.counts[What.RESTART],
-        "cancels": callers.cancels,
+        "kills": run.counts[What.KILL],
+        "stops": run.counts[What.STOP],
+        "drains": run.counts[What.DRAIN],
+        "restarts of the database": run.counts[What.CRASH] + run.counts[What.RESTART],
+        "cancels": run.callers.cancels,
         "follows": len(history.follows),
-        "disconnects": callers.disconnects,
-        "violations": len(violations),
+        "disconnects": run.callers.disconnects,
     }
-    return Outcome(plan.seed, history, violations, counts, cluster.folder)
+    return counts if run.kafka is None else {**counts, "deletes": len(history.deleted), **run.kafka.counts()}
 
 
 async def _watch(history: History) -> None:
@@ -122,23 +114,37 @@ def _restarts(history: History) -> int:
     return sum(event["type"] == "response.restarted" for log in logs for event in log)
 
 
-async def _play(run: _Run, callers: Callers) -> None:
-    """Requests and faults at their times, then waits until everything is over; at most SETTLE_SECONDS."""
+async def _warm_up(run: _Run) -> None:
+    """What is new is slow: the opening of the plan counts on processes that are at work."""
+    playing = [run.callers.play(request) for request in warm_up(run.plan.seed)]
+    if run.kafka is not None:
+        playing += [run.kafka.play(record) for record in warm_up_records(run.plan.seed)]
+    try:
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await asyncio.gather(*playing)
+    except TimeoutError:
+        raise AssertionError(f"nothing works before anything befalls it: see {run.cluster.folder}") from None
+
+
+async def _play(run: _Run) -> None:
+    """Requests and faults at their times, then waits until everything is over; at most as long as it may take."""
     begin = time.monotonic()
-    requests = [
-        asyncio.create_task(_at(begin + request.at, partial(callers.play, request)))
-        for request in run.plan.requests
-    ]
+    plays = [(request.at, partial(run.callers.play, request)) for request in run.plan.requests]
+    if run.kafka is not None:
+        plays += [(record.request.at, partial(run.kafka.play, record)) for record in run.plan.records]
+    requests = [asyncio.create_task(_at(begin + at, play)) for at, play in plays]
     by_target: dict[str, list[Fault]] = {}
     for fault in run.plan.faults:
-        by_target.setdefault(fault.who, []).append(fault)
+        # One broker at a time.
+        target = "brokers" if fault.who.startswith("broker-") else fault.who
+        by_target.setdefault(target, []).append(fault)
     async with asyncio.TaskGroup() as tasks:
         for faults in by_target.values():
             tasks.create_task(_befall(run, begin, faults))
     try:
-        async with asyncio.timeout(SETTLE_SECONDS):
+        async with asyncio.timeout(run.settle):
             await asyncio.gather(*requests)
-            await _over(run, run.history.jobs())
+            await _over(run)
     except TimeoutError:
         # Whoever still waits is what the checker will find.
         pass
@@ -152,6 +158,10 @@ async def _befall(run: _Run, begin: float, faults: Sequence[Fault]) -> None:
     """One target's faults, one after another."""
     for fault in faults:
         await asyncio.sleep(max(0.0, begin + fault.at - time.monotonic()))
+        if fault.who.startswith("broker-"):
+            assert run.cluster.brokers is not None
+            await run.cluster.brokers.befall(fault)
+            continue
         run.counts[fault.what] += 1
         if fault.who == "database":
             how = signal.SIGQUIT if fault.what is What.CRASH else signal.SIGINT
@@ -166,10 +176,10 @@ async def _befall(run: _Run, begin: float, faults: Sequence[Fault]) -> None:
         await member.start()
 
 
-async def _over(run: _Run, jobs: Sequence[str]) -> None:
-    """Returns when all of them are over."""
-    waiting = list(jobs)
-    while waiting:
+async def _over(run: _Run) -> None:
+    """Returns when all that is heard of now is over, or deleted."""
+    waiting = run.history.jobs()
+    while waiting := [job for job in waiting if job not in run.history.deleted]:
         statuses = await _each(waiting, lambda job: _status(run.doors["http"], job))
         waiting = [job for job, status in zip(waiting, statuses, strict=True) if status not in TERMINAL_STATUS]
         await asyncio.sleep(0.5)
@@ -186,17 +196,21 @@ async def _look(run: _Run) -> None:
     """What there is to see in the end: the provider's journal, and each response at each replica."""
     history = run.history
     known = len(history.jobs())
-    history.calls = _calls(await run.cluster.journal())
+    history.calls = calls_of(await run.cluster.journal())
+    if run.kafka is not None:
+        await run.kafka.read()
     if len(history.jobs()) > known:
         # Responses whose callers never got an answer.
         try:
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await _over(run, history.jobs())
+            async with asyncio.timeout(run.settle):
+                await _over(run)
         except TimeoutError:
             pass
+    if run.kafka is not None:
+        await run.kafka.settle()
     await asyncio.sleep(_GRACE)
     history.end = time.monotonic()
-    history.calls = _calls(await run.cluster.journal())
+    history.calls = calls_of(await run.cluster.journal())
     jobs = history.jobs()
     first, second = run.doors["http"][0], run.doors["grpc"][-1]
     for door in (first, second):
@@ -216,24 +230,6 @@ async def _ending(door: Door, job: str) -> Ending:
         # A log without its end, which the checker finds.
         pass
     return Ending(door.name, response, events)
-
-
-def _calls(journal: Sequence[Mapping[str, Any]]) -> list[Call]:
-    calls = []
-    for entry in journal:
-        job, _, epoch = entry["headers"].get("x-request-id", "").partition(".")
-        calls.append(
-            Call(
-                job=job,
-                epoch=int(epoch),
-                process=entry["headers"][PROCESS_HEADER],
-                prompt=entry["body"]["messages"][-1]["content"],
-                began=entry["began"],
-                closed=entry["closed"],
-                whole=entry["finished"] and entry["status"] == 200,
-            )
-        )
-    return calls
 
 
 @asynccontextmanager

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from tests.chaos.history import CALLS_ID
+
+if TYPE_CHECKING:
+    from tests.chaos.record_requests import RecordRequest
 
 WORKERS: Final = 3
 SERVICES: Final = 2
@@ -54,7 +57,7 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """At `at` seconds it befalls `who` (worker-1, service-2, database), which is back after `seconds`."""
+    """At `at` seconds it befalls `who` (worker-1, service-2, database, broker-1), back after `seconds`."""
 
     at: float
     who: str
@@ -113,19 +116,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run. `seconds`: when the last request and the last fault have begun."""
+    """A run. `seconds`: when the last request and the last fault have begun. `records`: what comes by Kafka."""
 
     seed: int
     seconds: float
     requests: tuple[Request, ...]
     faults: tuple[Fault, ...]
+    records: tuple[RecordRequest, ...] = ()
 
 
 def plan(seed: int, jobs: int, seconds: float | None = None) -> Plan:
     """The plan of this seed; `seconds`: until the last of it has begun, by default as many as the jobs need."""
     random = Random(seed)
     seconds = seconds or max(14.0, jobs * 0.15)
-    requests = [_request(random, f"job-{seed}-{number}", number, seconds) for number in range(jobs)]
+    requests = [request_of(random, f"job-{seed}-{number}", number, seconds) for number in range(jobs)]
     faults = sorted(
         (fault for fault in _faults(random, seconds) if fault.at < seconds), key=lambda fault: fault.at
     )
@@ -142,7 +146,8 @@ def warm_up(seed: int) -> Sequence[Request]:
     ]  # fmt: skip
 
 
-def _request(random: Random, name: str, number: int, seconds: float) -> Request:
+def request_of(random: Random, name: str, number: int, seconds: float) -> Request:
+    """A request at some time before `seconds`; by its `number` one that the opening of a run needs."""
     keyed = random.random() < 0.5
     if random.random() < 0.55:
         model, words = random.choice(sorted(BUSY)), random.randint(4, 60)

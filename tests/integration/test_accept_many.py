@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from secrets import token_hex
 
 import pytest
 
@@ -144,6 +145,35 @@ async def test_what_only_one_database_refuses_is_refused_there_alone(postgres_ur
         outcomes = await w.store.accept_many(jobs)
         assert outcomes == [Accepted(), Unstorable(), Unstorable(), Unstorable(), *[Accepted()] * 20]
         assert await w.count("jobs") == 21
+
+
+async def test_a_constraint_that_one_breaks_spoils_nothing_for_its_neighbours(w: World) -> None:
+    """What is left of another job under an id is in the way of that id alone, and a database that answers."""
+    blob = "x'00'" if w.url.startswith("sqlite") else "'\\x00'"
+    await w.execute(
+        f"INSERT INTO job_requests (id, trace, request) VALUES ('resp_5', '{{}}', {blob}) RETURNING id"
+    )
+    jobs = [w.new(4), keyed(w, 5, "k5"), *(w.new(number) for number in range(6, 20))]
+    for _ in range(2):
+        assert await w.store.accept_many(jobs) == [Accepted(), Conflict("resp_5"), *[Accepted()] * 14]
+    assert await w.store.accept_many(jobs[1:2]) == [Conflict("resp_5")]
+    assert (await w.count("jobs"), await w.count("idempotency")) == (15, 0)
+
+
+async def test_a_value_too_large_for_an_index_is_of_its_job_alone(postgres_url: str) -> None:
+    async with outbox_world(postgres_url) as w:
+        jobs = [
+            w.new(1),
+            w.new(2, group=token_hex(20_000)),
+            w.new(3, idempotency=Idempotency(token_hex(20_000), b"d")),
+        ]
+        assert await w.store.accept_many([*jobs, w.new(4)]) == [Accepted(), Unstorable(), Unstorable(), Accepted()]
+
+
+async def test_no_number_where_one_is_needed_is_of_its_job_alone(sqlite_url: str) -> None:
+    async with outbox_world(sqlite_url) as w:
+        jobs = [w.new(1), w.new(2, delay=float("nan")), w.new(3)]
+        assert await w.store.accept_many(jobs) == [Accepted(), Unstorable(), Accepted()]
 
 
 async def test_batches_with_the_same_records_at_the_same_time_store_each_once(w: World) -> None:

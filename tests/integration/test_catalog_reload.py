@@ -203,8 +203,10 @@ async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
         path.write_text("providers:\n" + discovering("sim", simulator.url))
         source = opened(path, reports)
         assert not source.current().models
+        assert not source.complete()
         async with running(source, Listing(Secrets({}), "test")):
             await until(lambda: bool(source.current().models))
+            assert source.complete()
             found = source.current()
             assert found.names["sim-echo"] == "sim/sim-echo"
             (endpoint,) = found.models["sim/sim-echo"].endpoints
@@ -212,6 +214,33 @@ async def test_models_of_a_real_server_are_found_and_kept_while_it_is_away(
             await simulator.refuse_connections()
             await until(lambda: "catalog_discovery_failed" in reports.names)
             assert source.current() is found
+            assert source.complete()
+
+
+async def test_a_catalogue_is_complete_when_each_server_that_is_asked_has_answered_and_usable_ones_alone_are(
+    tmp_path: Path, reports: Reports
+) -> None:
+    path, env = tmp_path / "catalogue.yaml", dict[str, str]()
+    path.write_text(catalogue("v/one"))
+    secrets = Secrets(env)
+    assert opened(path, reports).complete()
+    async with Simulator() as simulator:
+        locked = discovering("locked", simulator.url).replace(
+            "}\n", ", auth: {secret: env:K}, price: {prompt: 1, completion: 1}}\n"
+        )
+        rows = discovering("sim", simulator.url) + discovering("gone", "http://127.0.0.1:1") + locked
+        path.write_text("providers:\n" + rows)
+        source = opened(path, reports, secrets.is_configured)
+        await source.discover(Listing(secrets, "test"))
+        assert "sim/sim-echo" in source.current().models
+        assert not source.complete()
+        path.write_text("providers:\n" + discovering("sim", simulator.url) + locked)
+        # A file is read when nobody writes to it any more.
+        await until(source.poll)
+        assert source.complete()
+        env["K"] = "secret"
+        source.poll()
+        assert not source.complete()
 
 
 async def test_a_server_that_starts_later_is_found_long_before_the_next_round(

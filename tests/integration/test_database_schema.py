@@ -19,7 +19,8 @@ from tests.support import postgres
 Capture = pytest.CaptureFixture[str]
 TABLES = [
     *("eurouter_version", "idempotency", "job_origins", "job_requests", "jobs"),
-    *("outbox", "outbox_relays", "outbox_shards", "response_events", "responses", "usage_records"),
+    *("outbox", "outbox_relays", "outbox_shards", "outbox_state", "response_events", "responses"),
+    "usage_records",
 ]
 NEW = NewResponse("resp_1", "a", None, "completed", b"r", b"i", 3600.0)
 
@@ -166,3 +167,56 @@ def test_the_commands_tell_what_is_wrong_without_the_password(
             assert printed.out == ""
             assert postgres.PASSWORD not in printed.err
             assert "Traceback" not in printed.err
+
+
+def test_rows_of_the_outbox_learn_where_they_go_and_origins_of_nothing_go(database_url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    def to_0005(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(migrations._FOLDER))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+
+    def read(connection: Connection) -> tuple[list[str], list[str], list[object]]:
+        found = [
+            [row[0] for row in connection.exec_driver_sql(sql)]
+            for sql in (
+                "SELECT destination FROM outbox ORDER BY id",
+                "SELECT id FROM job_origins",
+                "SELECT until FROM outbox_state",
+            )
+        ]
+        return found[0], found[1], found[2]
+
+    target = parse_url(database_url)
+    sqlite = isinstance(target, SqliteTarget)
+    when = "0" if sqlite else "now()"
+    if isinstance(target, SqliteTarget):
+        migrations._on_sqlite(target, to_0005, write=True)
+    else:
+        migrations._on_postgres(target, to_0005, 5.0, write=True)
+    rows = ["'wake', NULL", "'result', NULL", "'result', 't'", "'tombstone', 't'", "'tombstone', NULL"]
+    for row in [*rows, "'dead_letter', NULL"]:
+        execute(
+            database_url,
+            f"INSERT INTO outbox (shard, kind, topic, version, created_at) VALUES (1, {row}, 0, {when})",
+        )
+    execute(
+        database_url,
+        "INSERT INTO responses (id, owner, status, created_at, expires_at, response, input)"
+        f" VALUES ('here', 'a', 'completed', {when}, {when}, '', '')",
+    )
+    execute(database_url, "INSERT INTO job_origins (id, body) VALUES ('here', ''), ('gone', '')")
+    assert migrations.migrate(target) == "0005"
+    found = (
+        migrations._on_sqlite(target, read, write=False)
+        if isinstance(target, SqliteTarget)
+        else migrations._on_postgres(target, read, 5.0, write=False)
+    )
+    assert found == (
+        ["wake:", "result:", "result:t", "result:t", "result:", "dead_letter:"],
+        ["here"],
+        [None],
+    )

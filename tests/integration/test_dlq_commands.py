@@ -101,14 +101,17 @@ async def test_a_record_that_nobody_signed_is_found_and_becomes_a_job_of_whom_th
         assert refused.lines[1] == "jobs now: 0; refused: 1"
         made = await dlq(file, "redrive", letter["id"], "--vouched-owner", "local")
         assert (made.code, made.err) == (0, "")
-        response_id = made.lines[0].removeprefix(f"{letter['id']}  ")
+        response_id = made.lines[0].removeprefix(f"{letter['id']}  ").removesuffix("  as local")
         async with asyncio.timeout(30):
             while (await door.call("GET", f"/{response_id}")).json["status"] != "completed":
                 await asyncio.sleep(0.1)
         (result,) = await _records(kafka, names["results"])
         assert (result.key, dict(result.headers)["correlation-id"]) == (response_id.encode(), b"17")
         again = await dlq(file, "redrive", "--reason", "unauthenticated", "--vouched-owner", "local")
-        assert again.lines == [f"{letter['id']}  {response_id} (there already)", "jobs now: 1; refused: 0"]
+        assert again.lines == [
+            f"{letter['id']}  {response_id}  as local (there already)",
+            "jobs now: 1; refused: 0",
+        ]
 
 
 async def _topics(kafka: Kafka) -> list[str]:
@@ -172,7 +175,7 @@ async def test_without_a_service_letters_are_submitted_by_filters_and_a_dry_run_
     dry = await dlq(settings, "redrive", "--owner", "team-a", "--dry-run")
     assert (dry.code, dry.err) == (0, "")
     assert dry.lines == [
-        *(f"{one}  would be submitted" for one in made[::-1]),
+        *(f"{one}  would be submitted  as team-a" for one in made[::-1]),
         "would be submitted: 3; refused: 0",
     ]
     refused = await dlq(settings, "redrive", "--owner", "team-a", "--limit", "2")
@@ -207,7 +210,7 @@ async def test_a_wrong_command_says_what_to_do(settings: Path, arguments: list[s
 async def test_kafka_that_is_not_there_is_one_line(settings: Path, tmp_path: Path) -> None:
     for section, said in (
         ({}, "there is no Kafka: set kafka.bootstrap_servers\n"),
-        ({"bootstrap_servers": "127.0.0.1:1"}, "Kafka at 127.0.0.1:1: "),
+        ({"bootstrap_servers": "127.0.0.1:1"}, "Kafka at 127.0.0.1:1: connection refused\n"),
     ):
         settings.write_text(yaml.safe_dump({"kafka": section}))
         left = await dlq(settings, "list")

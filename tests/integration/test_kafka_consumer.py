@@ -26,7 +26,9 @@ async def start(kafka: Kafka, topics: Topics) -> AsyncIterator[Starter]:
     made: list[KafkaConsumer] = []
 
     async def starter(*names: str, **others: Any) -> KafkaConsumer:
-        consumer = KafkaConsumer(kafka.client(), topics.name("g"), names, **{"metadata_seconds": 0.5, **others})
+        consumer = KafkaConsumer(
+            kafka.client(), topics.name("g"), names, **{"metadata_seconds": 0.5, "sure_seconds": 0.5, **others}
+        )
         made.append(consumer)
         await consumer.start()
         return consumer

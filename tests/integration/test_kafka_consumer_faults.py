@@ -17,7 +17,9 @@ from tests.support.kafka_clients import Kafka, Topics
 
 
 async def started(kafka: Kafka, group: str, *topics: str, **others: Any) -> KafkaConsumer:
-    consumer = KafkaConsumer(kafka.client(), group, topics, **{"metadata_seconds": 0.5, **others})
+    consumer = KafkaConsumer(
+        kafka.client(), group, topics, **{"metadata_seconds": 0.5, "sure_seconds": 0.5, **others}
+    )
     await consumer.start()
     return consumer
 
@@ -106,7 +108,9 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_beginning_though_it_is
     await consumer.aclose()
 
 
-async def test_offsets_that_are_no_longer_there_go_on_with_the_first_that_is(kafka: Kafka, topics: Topics) -> None:
+async def test_offsets_that_are_no_longer_there_go_on_with_the_first_that_is_and_a_warning(
+    kafka: Kafka, topics: Topics, caplog: pytest.LogCaptureFixture
+) -> None:
     topic, group = await topics.create("t"), topics.name("g")
     await produce(kafka, topic, numbers(10))
     consumer = await started(kafka, group, topic)
@@ -115,7 +119,10 @@ async def test_offsets_that_are_no_longer_there_go_on_with_the_first_that_is(kaf
     async with kafka.admin() as admin:
         await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=7)})
     consumer = await started(kafka, group, topic)
+    caplog.clear()
     assert values(await read(consumer, 3)) == numbers(10)[7:]
+    said = f"Kafka: partition {topic}:0 has nothing at offset 3: it is read on from the first record that is there"
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("adapters.")] == [said]
     await consumer.aclose()
 
 

@@ -124,7 +124,7 @@ async def test_ten_thousand_jobs_from_submission_to_the_last_failure_as_the_page
             assert looked.endswith('{"cancelled_count":0}')
             said = await mended(mend, folder)
             assert said.endswith("5 results: 5 completed\n")
-            assert len(re.findall(r"^\d+:\d+ +resp_\w{36}$", said, re.MULTILINE)) == 5
+            assert len(re.findall(r"^\d+:\d+ +resp_\w{36}  as local$", said, re.MULTILINE)) == 5
             for kind in ("chat", "batch"):
                 program = f".venv/bin/python examples/kafka/submit.py --model small --kind {kind} --label {kind}"
                 assert "3 records" in await run(program, folder)
@@ -232,6 +232,38 @@ async def test_what_was_read_is_read_once_by_a_group(kafka: Kafka, topics: Topic
     said = await run(f"{program} --count 1", ROOT)
     assert "Loire." in said
     assert "Rhine." not in said
+
+
+async def failed(command: str) -> tuple[int | None, str]:
+    """Runs what is expected to fail: its exit code, and what it said of that."""
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", command), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert b"submitted" not in out
+    return process.returncode, err.decode()
+
+
+async def test_a_broker_or_a_topic_that_is_missing_is_one_line(kafka: Kafka, topics: Topics) -> None:
+    missing = topics.name("missing")
+    program = f"{sys.executable} {EXAMPLES}/submit.py --bootstrap"
+    nowhere = "no broker at 127.0.0.1:1 lets us in: is it there, does it want TLS or a login?\n"
+    assert await failed(f"{program} 127.0.0.1:1") == (1, f"not submitted: {nowhere}")
+    said = await failed(f"{program} {kafka.bootstrap} --topic {missing}")
+    assert said == (1, f"not submitted: there is no topic {missing}\n")
+    code, told = await failed(f"{sys.executable} {EXAMPLES}/results.py --bootstrap 127.0.0.1:1")
+    assert (code, told.splitlines()[-1]) == (1, nowhere.strip())
+
+
+async def test_whoever_waits_for_results_in_vain_is_told_why_there_may_be_none(
+    kafka: Kafka, topics: Topics
+) -> None:
+    topic = await topics.create("results", 1)
+    program = f"{sys.executable} {EXAMPLES}/results.py --bootstrap {kafka.bootstrap} --topic {topic}"
+    code, said = await failed(f"{program} --group {topics.name('readers')} --count 1 --idle 3")
+    assert code == 1
+    assert said.endswith("Or this group has read the results already\n")
 
 
 async def test_the_examples_log_in_by_scram_over_tls(secure_kafka: KafkaCluster) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.kafka.publisher import KafkaPublisher
 from service.domain.publishing import Delivery, Message, PublisherError
-from tests.support.kafka import KafkaCluster
+from tests.support.kafka import KafkaCluster, cluster
 from tests.support.kafka_clients import Kafka, Topics
 
 
@@ -54,6 +54,20 @@ async def test_a_topic_that_is_not_there_refuses_at_once_and_the_others_go_on(
     await topics.create("missing")
     assert await publisher.send([Message(missing, b"k", b"1")]) == [Delivery.SENT]
     await publisher.aclose()
+
+
+async def test_no_topic_is_made_by_sending_to_it() -> None:
+    with cluster(others={"auto.create.topics.enable": "true"}) as kafka:
+        await kafka.create("there")
+        for _ in range(3):
+            publisher = await started(kafka)
+            for _ in range(2):
+                messages = [Message("not-there", b"k", b"1"), Message("there", b"k", b"2")]
+                assert await publisher.send(messages) == [Delivery.REFUSED, Delivery.SENT]
+            await publisher.aclose()
+        async with kafka.admin() as admin:
+            assert "not-there" not in await admin.list_topics()
+        assert len(await kafka.records("there")) == 6
 
 
 @pytest.mark.parametrize(("limit", "size"), [("1048576", 2_000_000), ("1000", 5_000)])

@@ -1,9 +1,11 @@
 """What the outbox of a store promises: one list, run on SQLite and on PostgreSQL."""
 
 from collections.abc import AsyncIterator
+from types import ModuleType
 
 import pytest
 
+from adapters.database import outbox_postgres, outbox_sqlite
 from adapters.database.open import open_database
 from service.domain.idempotency import Idempotency, Repeated
 from service.domain.job_queries import JobFilter
@@ -166,10 +168,12 @@ async def test_a_record_that_comes_again_after_its_response_was_deleted_makes_no
     assert await w.store.accept_many([w.new(1, idempotency=key, origin=ORIGIN)]) == [Accepted()]
     assert await w.store.accept_many([w.new(2, idempotency=key, origin=ORIGIN)]) == [Repeated("resp_1")]
     assert await w.count("jobs") == 0
-    # A key that came by another door is free again.
-    await w.accept(3, idempotency=Idempotency("k", b"d"))
-    assert await w.database.responses.delete("a", "resp_3")
-    assert await w.store.accept(w.new(4, idempotency=Idempotency("k", b"other"))) == Accepted()
+    # A key that came by another door is free again, whichever topic its result went to.
+    for number, origin in ((3, None), (5, JobOrigin("team.results"))):
+        await w.accept(number, idempotency=Idempotency("k", b"d"), origin=origin)
+        assert await w.database.responses.delete("a", f"resp_{number}")
+        assert await w.count("idempotency") == 1
+    assert await w.store.accept(w.new(6, idempotency=Idempotency("k", b"other"))) == Accepted()
 
 
 async def test_records_come_back_as_they_were_added_and_in_order(w: OutboxWorld) -> None:
@@ -328,3 +332,49 @@ async def test_depth_and_age_are_told(w: OutboxWorld) -> None:
     stats = await w.outbox.stats()
     assert stats.depth == 2
     assert stats.oldest == pytest.approx(50.0, abs=5.0)
+
+
+@pytest.mark.parametrize("module", [outbox_postgres, outbox_sqlite])
+async def test_depth_is_counted_as_far_as_is_worth_it(
+    w: OutboxWorld, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    if (module is outbox_sqlite) is not w.url.startswith("sqlite"):
+        return
+    await w.outbox.add([letter(b"%d" % n) for n in range(5)])
+    assert (await w.outbox.stats()).depth == 5
+    monkeypatch.setattr(module, "MOST_COUNTED", 3)
+    assert (await w.outbox.stats()).depth == 3
+
+
+async def test_every_row_says_where_it_goes(w: OutboxWorld) -> None:
+    await w.accept(1, origin=ORIGIN)
+    await w.accept(2)
+    await w.finish_one()
+    await w.finish_one()
+    await w.store.accept_many([w.new(number, origin=ORIGIN) for number in (3, 4, 5)])
+    assert await w.store.cancel("a", "resp_3", 0, b"cancelled", b"event")
+    assert await w.store.cancel_where(JobFilter(owner="a"), 1) == ["resp_4"]
+    assert await w.database.responses.delete("a", "resp_5")
+    await w.accept(6, retention=1.0, origin=JobOrigin("other"))
+    await w.wait(5.0)
+    assert await w.database.responses.sweep(10) == 1
+    held = await w.outbox.hold("all", RELAY_LEASE)
+    await w.outbox.again([row for row in await w.pending(held) if row.record.kind is not OutboxKind.WAKE])
+    await w.outbox.add(
+        [letter(b"k"), letter(None, topic="t"), OutboxRecord(OutboxKind.TOMBSTONE, b"x", topic="team.results")]
+    )
+    rows = await w.all()
+    assert {row.record.kind for row in rows} == set(OutboxKind) - {OutboxKind.UNKNOWN}
+    stored = dict(await w.execute("SELECT id, destination FROM outbox"))
+    assert stored == {row.id: row.destination for row in rows}
+
+
+async def test_rows_that_rest_are_passed_over_however_many(w: OutboxWorld) -> None:
+    """A batch is full of what does not rest, and the oldest of it, whatever stands before."""
+    await w.outbox.add([letter(b"%d" % n, topic="gone") for n in range(300)])
+    await w.outbox.add([letter(b"%d" % n, topic=f"t{n % 7}") for n in range(300)])
+    rows = await w.all()
+    held = await w.outbox.hold("all", RELAY_LEASE)
+    aside = [row.id for row in rows[300:450]]
+    found = await w.pending(held, 50, without=aside, resting={"dead_letter:gone", "dead_letter:nothing"})
+    assert [row.id for row in found] == [row.id for row in rows[450:500]]

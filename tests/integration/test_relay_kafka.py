@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from adapters.database.open import DatabaseOptions, open_database
 from adapters.kafka.publisher import KafkaPublisher
@@ -33,15 +34,18 @@ def rendering(wakes: str, results: str) -> Callable[..., Message]:
 
 
 @asynccontextmanager
-async def relays(url: str, kafka: Kafka, wakes: str, results: str, many: int = 2) -> AsyncIterator[list[Relay]]:
-    """Relays with connections of their own, as in processes of their own."""
+async def relays(
+    url: str, kafka: Kafka, wakes: str, results: str, many: int = 2, lost: int = 0
+) -> AsyncIterator[list[Relay]]:
+    """Relays with connections of their own, as in processes of their own; so many reach no broker."""
     made = []
+    clients = [Kafka("127.0.0.1:9").client()] * lost + [kafka.client()] * (many - lost)
     databases = [open_database(url, DatabaseOptions(outbox=True), clock=lambda: 1_000_000.0) for _ in range(many)]
     for number, database in enumerate(databases):
         relay = Relay(
             f"relay-{number}",
             database.outbox,
-            lambda: KafkaPublisher(kafka.client(), start_seconds=2.5, send_seconds=1.5, close_seconds=0.8),
+            partial(KafkaPublisher, clients[number], start_seconds=2.5, send_seconds=1.5, close_seconds=0.8),
             rendering(wakes, results),
             RecordingRelayTelemetry(),
             settings=lambda: SETTINGS,
@@ -109,6 +113,16 @@ async def test_what_jobs_came_to_is_in_the_topic_once_and_in_order(
         sent = await check(kafka, results, newest)
         assert sent <= 80 + list(newest.values()).count(None)
         assert {record.key for record in await kafka.records(wakes)} <= set(newest)
+
+
+async def test_one_that_reaches_no_broker_keeps_nothing_from_one_that_does(
+    database_url: str, kafka: Kafka, topics: Topics
+) -> None:
+    wakes, results = await topics.create("wakes"), await topics.create("results", 3)
+    async with outbox_world(database_url) as w, relays(w.url, kafka, wakes, results, lost=1):
+        newest = await work(w, 40, 0.002)
+        await emptied(w, 5.0)
+        await check(kafka, results, newest)
 
 
 async def test_whatever_happens_to_the_broker_the_topic_ends_as_the_database(

@@ -157,21 +157,25 @@ async def test_a_flood_of_hints_is_a_few_notifications(postgres_url: str, carry:
         assert sum(payload.split(" ")[2].count("w") for payload in overheard.payloads) <= 2
 
 
-async def test_hints_of_work_are_far_apart_and_the_last_is_never_left_out(postgres_url: str, carry: Carry) -> None:
+@pytest.mark.parametrize("hint", ["work", "outbox"])
+async def test_hints_of_work_and_of_the_outbox_are_far_apart_and_the_last_is_never_left_out(
+    postgres_url: str, carry: Carry, hint: str
+) -> None:
     far = HintTimes(gather=0.001, work=0.1)
     teller, hearer = await carry(signals_of(postgres_url, far)), await carry(signals_of(postgres_url))
+    hearer.signals.listen(on_outbox=lambda: hearer.all.append("outbox"))
     began = asyncio.get_running_loop().time()
     for _ in range(100):
-        teller.signals.work()
+        getattr(teller.signals, hint)()
         await asyncio.sleep(0.002)
     most = 2 + (asyncio.get_running_loop().time() - began) / 0.1
     hearer.all.clear()
-    await hearer.hears("work")
+    await hearer.hears(hint)
     await asyncio.sleep(0.2)
-    assert hearer.all == ["work"]
+    assert hearer.all == [hint]
     async with Overheard(postgres_url) as overheard:
         for _ in range(100):
-            teller.signals.work()
+            getattr(teller.signals, hint)()
             await asyncio.sleep(0.002)
         assert 1 <= len(overheard.payloads) <= most + 2
 

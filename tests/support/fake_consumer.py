@@ -204,12 +204,15 @@ class FakeAcceptance:
     """Acceptance. Words for what happens: "ok"; "later" and "store", which stored nothing; "half", which stored
     some; "all", which stored everything and could not say so; "crash"; "slow", 20 s.
 
-    `poison` crashes whatever batch it is in, so many times.
+    `poison` crashes whatever batch it is in, so many times. Of a batch with one that is `refused` some is stored,
+    and it is tried later. Those that are `early` are named as such, so many times.
     """
 
     group: FakeGroup
     fates: deque[str] = field(default_factory=deque)
     poison: dict[Record, float] = field(default_factory=dict)
+    refused: set[Record] = field(default_factory=set)
+    early: dict[Record, int] = field(default_factory=dict)
     batches: list[Sequence[Record]] = field(default_factory=list)
     at_each: Callable[[], None] = lambda: None
     under_way: bool = False
@@ -238,12 +241,19 @@ class FakeAcceptance:
             self.poison[one] -= 1
         if bad:
             raise ZeroDivisionError("secret")
-        kept = records[: len(records) // 2] if fate == "half" else records
+        if self.refused.intersection(records):
+            self.group.accepted.update(set(records[::2]) - self.refused)
+            raise TryLaterError
+        later = [one for one in records if self.early.get(one, 0) > 0]
+        for one in later:
+            self.early[one] -= 1
+        kept = [one for one in records if one not in later]
+        kept = kept[: len(kept) // 2] if fate == "half" else kept
         new = [one for one in kept if one not in self.group.accepted]
         self.group.accepted.update(kept)
         if fate in ("half", "all"):
             raise TryLaterError
-        return BatchOutcome(accepted=len(new), repeated=len(kept) - len(new))
+        return BatchOutcome(accepted=len(new), repeated=len(kept) - len(new), later=later)
 
 
 class RecordingConsumingTelemetry:

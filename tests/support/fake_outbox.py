@@ -155,12 +155,16 @@ class FakeOutbox:
 
 @dataclass
 class Broker:
-    """All that was published, in order. `fate` says what becomes of a message, `during` runs inside every send."""
+    """All that was published, in order. `fate` says what becomes of a message, `during` runs inside every send.
+
+    One that is `away` lets nobody start, and nothing that is sent to it arrives. `fault` is raised by every send.
+    """
 
     log: list[Message] = field(default_factory=list)
     fate: Callable[[Message], Delivery | str] = lambda _message: Delivery.SENT
     during: Callable[[], Awaitable[None]] | None = None
     away: bool = False
+    fault: BaseException | None = None
     publishers: list[FakePublisher] = field(default_factory=list)
 
     def make(self) -> FakePublisher:
@@ -197,6 +201,8 @@ class FakePublisher:
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Delivery]:
         assert self.started and not self.closed
+        if self.broker.fault is not None:
+            raise self.broker.fault
         self._slow = []
         outcomes = [self._one(message) for message in messages]
         if self.broker.during is not None:
@@ -205,7 +211,7 @@ class FakePublisher:
         return outcomes
 
     def _one(self, message: Message) -> Delivery:
-        fate = self.broker.fate(message)
+        fate = "lost" if self.broker.away else self.broker.fate(message)
         if fate == Delivery.SENT and any(
             (one.topic, one.key) == (message.topic, message.key) for one in self._slow
         ):
@@ -250,6 +256,7 @@ class RecordingRelayTelemetry:
         self.store_failures = 0
         self.errors: list[BaseException] = []
         self.crashes: list[tuple[OutboxKind, BaseException]] = []
+        self.crashed_turns: list[BaseException] = []
 
     def holds(self, shards: int) -> None:
         self.held.append(shards)
@@ -271,6 +278,9 @@ class RecordingRelayTelemetry:
 
     def publisher_failed(self, error: BaseException) -> None:
         self.errors.append(error)
+
+    def turn_crashed(self, error: BaseException) -> None:
+        self.crashed_turns.append(error)
 
     def crashed(self, kind: OutboxKind, error: BaseException) -> None:
         self.crashes.append((kind, error))

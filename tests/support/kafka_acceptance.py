@@ -125,30 +125,33 @@ class FakeStore:
 
 
 class Intakes:
-    """An acceptance with all that it needs. `now` may be moved, `rules` replaced."""
+    """An acceptance with all that it needs. `now`, `clock` and `complete` may be moved, `rules` replaced."""
 
     def __init__(self, **changes: Any) -> None:
         self.store = FakeStore()
         self.responses = FakeApi("responses", idempotency_of)
         self.chat = FakeApi("chat", chat_idempotency_of)
         self.now = NOW
+        self.clock: Callable[[], float] = lambda: 100.0
+        self.complete = True
         self.rules: IntakeRules = rules(**changes)
         self.counted: list[str] = []
         store: Any = self.store
         self.acceptance = RecordAcceptance(
             lambda: self.rules,
             {
-                "responses": JobApi(self.responses.job, self.responses.idempotency),
-                "chat": JobApi(self.chat.job, self.chat.idempotency),
+                "responses": JobApi(self.responses.job, lambda key, of: self.responses.idempotency(key, of)),
+                "chat": JobApi(self.chat.job, lambda key, of: self.chat.idempotency(key, of)),
             },
             store,
             store,
             store,
             group=GROUP,
-            clock=lambda: 100.0,
+            clock=lambda: self.clock(),
             wall_clock=lambda: self.now,
             accept_seconds=7.0,
             count=self.counted.append,
+            complete=lambda: self.complete,
         )
 
 

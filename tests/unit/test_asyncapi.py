@@ -67,7 +67,7 @@ def test_every_header_stands_in_one_place_but_for_those_that_are_returned() -> N
     # Nothing is described that the code has no name for.
     assert submitted | published <= CONSTANTS
     assert letters == {name for name in CONSTANTS if name.startswith("eurouter-dlq-")}
-    assert headers_of("TombstoneHeaders") | headers_of("WakeUpHeaders") <= published
+    assert headers_of("TombstoneHeaders") <= published
 
 
 def test_every_reason_of_a_dead_letter_is_told_and_explained() -> None:

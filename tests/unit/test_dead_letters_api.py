@@ -11,6 +11,7 @@ import pytest
 from eurouter.v1 import jobs_pb2 as pb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from service.api import dead_letters as api
 from service.api.dead_letter_requests import id_of, place_of
@@ -259,6 +260,19 @@ async def test_an_owner_that_is_known_counts_and_one_that_is_not_has_to_be_named
     answer = await world.submit(ids=["0:0", "0:1", "0:2"], vouched_owner="b")
     assert [letter.reason for letter in answer.letters] == ["", api.NOT_ALLOWED, ""]
     assert sorted(world.redrive.calls) == [(100, "b"), (101, "a"), (102, "b"), (102, "b")]
+
+
+async def test_in_whose_names_letters_are_submitted_again_is_logged_and_nothing_of_them() -> None:
+    world = World([b"", b"a", b"b", b"a", b"c"])
+    with capture_logs() as logs:
+        await world.submit(ids=["0:0", "0:1", "0:2", "0:3"])
+        await world.submit(ids=["0:0", "0:1"], vouched_owner="d")
+        await world.submit(ids=["0:4"], dry_run=True)
+    common = {"event": "dead_letters_redriven", "log_level": "info", "key_id": ""}
+    assert logs == [
+        {**common, "accepted": 3, "rejected": 1, "owners": ["a", "b"], "vouched_owner": None},
+        {**common, "accepted": 1, "rejected": 1, "owners": ["d"], "vouched_owner": "d"},
+    ]
 
 
 async def test_what_an_answer_says_is_bounded() -> None:

@@ -37,6 +37,8 @@ step = st.one_of(
     st.tuples(st.just("elsewhere"), st.sets(place, max_size=3)),
     st.tuples(st.just("other member"), place, st.integers(1, 20)),
     st.tuples(st.just("poison"), place, st.integers(0, 40), st.integers(1, 12)),
+    st.tuples(st.just("refuse"), place, st.integers(0, 40)),
+    st.tuples(st.just("early"), place, st.integers(0, 40), st.integers(1, 5)),
     st.tuples(st.just("waiting"), st.sampled_from([0, 15, 19, 30, None])),
     st.tuples(st.just("polls"), polls),
     st.tuples(st.just("commits"), commits),
@@ -61,6 +63,7 @@ class Play:
         """Another process."""
         settings = IntakeSettings(
             batch=5,
+            batch_bytes=6,
             poll=2.0,
             stuck=10.0,
             watch=2.0,
@@ -98,10 +101,10 @@ class Play:
                 group.rebalance(places)
             case ("other member", place, count) if place in group.elsewhere:
                 group.other_member(place, count)
-            case ("poison", place, offset, times) if offset < len(group.logs[place]):
-                self.acceptance.poison[group.logs[place][offset]] = times
             case ("waiting", jobs):
                 self.waiting = jobs
+            case (("poison" | "refuse" | "early"), place, offset, *_) if offset < len(group.logs[place]):
+                self.spoil(step[0], group.logs[place][offset], *step[3:])
             case ("polls", words):
                 group.polls.extend(words)
             case ("commits", words):
@@ -119,8 +122,26 @@ class Play:
             case _:
                 return
 
+    def spoil(self, how: str, record: Record, times: int = 1) -> None:
+        """From now on there is something about a record."""
+        match how:
+            case "poison":
+                self.acceptance.poison[record] = times
+            case "refuse":
+                self.acceptance.refused.add(record)
+            case _:
+                self.acceptance.early[record] = times
+
     async def end(self) -> None:
         """Everything works, and all partitions are ours again: in the end nothing waits."""
+        self.acceptance.refused.clear()
+        await self.settle()
+        assert self.group.done
+        await self.loop.leave()
+        await self.running
+
+    async def settle(self) -> None:
+        """All but certain records works for a while."""
         group = self.group
         for words in (group.starts, group.polls, group.commits, self.acceptance.fates):
             words.clear()
@@ -131,9 +152,6 @@ class Play:
                 log += records(place, 1, first=len(log))
             # Whoever is deaf comes to himself meanwhile, and is not heard.
             await asyncio.sleep(100)
-        assert group.done
-        await self.loop.leave()
-        await self.running
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -151,6 +169,35 @@ def test_nothing_is_committed_before_it_is_accepted_and_nothing_is_skipped(
         for log in play.group.logs.values():
             assert play.group.accepted.issuperset(log)
         assert all(consumer.closed for consumer in play.group.consumers)
+
+    run(main())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    some=steps.filter(lambda chosen: not any(one[0] == "refuse" for one in chosen)),
+    refused=st.lists(st.tuples(place, st.integers(0, 6)), min_size=1, max_size=5, unique=True),
+)
+def test_records_that_the_store_refuses_for_their_own_sake_stop_no_others_and_are_not_skipped(
+    some: list[tuple[Any, ...]], refused: list[tuple[Place, int]]
+) -> None:
+    async def main() -> None:
+        play = Play()
+        bad = {play.group.logs[place][offset] for place, offset in refused}
+        play.acceptance.refused.update(bad)
+        for one in some:
+            # Another member has a store of its own.
+            if one[0] != "other member":
+                await play.step(one)
+        await play.settle()
+        for place, log in play.group.logs.items():
+            assert play.group.accepted.issuperset(set(log) - bad)
+            assert play.group.committed[place] == min(
+                (one.offset for one in bad if one.place == place), default=len(log)
+            )
+        await play.end()
+        assert not play.group.violations
+        assert play.group.accepted >= bad
 
     run(main())
 

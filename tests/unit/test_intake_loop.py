@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from service.domain.consuming import Record
+from service.domain.intake import BatchOutcome
 from service.domain.stored import StoreError
 from tests.support.fake_consumer import (
     FakeAcceptance,
@@ -125,6 +127,7 @@ async def test_a_trickle_is_gathered_and_a_backlog_is_not_kept_waiting() -> None
 def test_what_could_not_be_stored_is_handed_in_again_after_a_growing_wait(fate: str) -> None:
     async def main() -> None:
         bench = Bench()
+        bench.waiting = None
         bench.acceptance.fates.extend([fate] * 9)
         handed: list[float] = []
         bench.acceptance.at_each = lambda: handed.append(bench.time())
@@ -135,7 +138,12 @@ def test_what_could_not_be_stored_is_handed_in_again_after_a_growing_wait(fate: 
         waits = [after - before for before, after in pairwise(handed)]
         assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5], abs=0.05)
         assert len({tuple(batch) for batch in bench.acceptance.batches}) == 1
-        assert len(bench.telemetry.of("store_failed")) == 9
+        assert (
+            bench.telemetry.of("store_failed").count(
+                ("accept", "StoreError" if fate == "store" else "TryLaterError")
+            )
+            == 9
+        )
         assert bench.loop.problem() is None
         # It was heard of all the time, and read nothing.
         (consumer,) = bench.group.consumers
@@ -243,6 +251,106 @@ async def test_a_record_that_crashes_acceptance_stops_neither_its_neighbours_nor
     await bench.end()
     assert bench.telemetry.of("aside")[-2:] == [(0,), (0,)]
     assert not bench.telemetry.of("gave_up")
+
+
+@bench_test
+async def test_what_is_judged_together_is_bounded_in_bytes_and_committed_part_by_part() -> None:
+    bench = Bench(counts=(0,), batch_bytes=1000)
+    log = bench.group.logs[P0]
+    log += [replace(one, value=b"x" * 300, headers=(("h", b"y" * 10),)) for one in records(P0, 7)]
+    log.append(replace(records(P0, 1, first=7)[0], value=b"x" * 5000))
+    log += [replace(one, key=b"k" * 500) for one in records(P0, 3, first=8)]
+    await bench.end()
+    assert [len(batch) for batch in bench.acceptance.batches] == [3, 3, 1, 1, 1, 1, 1]
+    assert bench.group.commit_calls == 7
+
+
+@bench_test
+async def test_a_batch_that_fails_while_the_database_answers_is_stored_but_for_the_record_that_it_fails_by() -> (
+    None
+):
+    bench = Bench(counts=(100, 100))
+    bad = bench.group.logs[P0][37]
+    bench.acceptance.refused = {bad}
+    began = bench.time()
+    await bench.until(lambda: len(bench.group.accepted) == 199, seconds=10)
+    assert bench.time() - began < 3
+    assert bench.telemetry.of("aside")[-1] == (1,)
+    await asyncio.sleep(1)
+    assert bench.group.committed == {P0: 37, P1: 100}
+    bench.add(50)
+    await bench.until(lambda: len(bench.group.accepted) == 249, seconds=5)
+    assert bench.loop.problem() is None
+    tries = len(bench.acceptance.batches)
+    await asyncio.sleep(600)
+    assert 10 < len(bench.acceptance.batches) - tries < 20
+    bench.acceptance.refused = set()
+    await bench.end()
+    assert bench.telemetry.of("aside")[-2:] == [(0,), (0,)]
+    assert not bench.telemetry.of("crashed")
+
+
+@bench_test
+async def test_records_that_wait_side_by_side_do_not_keep_each_other_from_being_stored() -> None:
+    bench = Bench(counts=(40,))
+    log = bench.group.logs[P0]
+    bench.acceptance.refused = set(log[10:20])
+    await bench.until(lambda: bench.telemetry.of("aside")[-1:] == [(10,)])
+    bench.acceptance.refused = {log[13]}
+    await bench.until(lambda: len(bench.group.accepted) == 39, seconds=130)
+    await asyncio.sleep(1)
+    assert bench.group.committed == {P0: 13}
+    bench.acceptance.refused = set()
+    await bench.end()
+
+
+@bench_test
+async def test_a_database_that_answers_and_stores_nothing_costs_few_calls_and_no_more_than_some_records_wait() -> (
+    None
+):
+    bench = Bench(counts=(5000,), most_aside=20)
+    bench.acceptance.refused = set(bench.group.logs[P0])
+    await asyncio.sleep(600)
+    assert not bench.group.committed
+    assert set(bench.telemetry.of("aside")) <= {(0,)}
+    assert bench.loop.problem() == "the database was not reached, or is away: records wait in the broker"
+    assert max(after - before for before, after in pairwise(bench.group.consumers[0].polled_at)) < 0.7
+    assert len(bench.acceptance.batches) < 10_000
+    bench.acceptance.refused = set()
+    await bench.end()
+
+
+@bench_test
+async def test_a_record_that_is_too_early_waits_and_nothing_else_does() -> None:
+    bench = Bench(counts=(10, 10))
+    early = bench.group.logs[P1][3]
+    bench.acceptance.early = {early: 4}
+    await bench.until(lambda: len(bench.group.accepted) == 19, seconds=1)
+    await asyncio.sleep(0.01)
+    assert bench.group.committed == {P0: 10, P1: 3}
+    assert not bench.telemetry.of("store_failed")
+    bench.add(10, P1)
+    await bench.end()
+    assert early in bench.group.accepted
+
+
+@bench_test
+async def test_told_to_stop_while_records_are_sifted_it_leaves_soon() -> None:
+    bench = Bench(counts=(500,))
+    bench.acceptance.refused = set(bench.group.logs[P0])
+    slow = bench.acceptance.accept
+
+    async def accept(records: Sequence[Record]) -> BatchOutcome:
+        await asyncio.sleep(1)
+        return await slow(records)
+
+    bench.acceptance.accept = accept  # type: ignore[method-assign]
+    await bench.until(lambda: len(bench.acceptance.batches) == 8)
+    began = bench.time()
+    await bench.loop.leave()
+    assert bench.time() - began < 3
+    await bench.running
+    bench.check()
 
 
 @bench_test
@@ -396,6 +504,7 @@ async def test_a_batch_that_takes_too_long_is_left_to_others() -> None:
 @bench_test
 async def test_told_to_stop_while_the_database_is_away_it_leaves_soon() -> None:
     bench = Bench()
+    bench.waiting = None
     bench.acceptance.fates.extend(["later"] * 1000)
     await asyncio.sleep(60)
     began = bench.time()

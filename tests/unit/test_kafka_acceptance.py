@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import orjson
@@ -12,6 +14,7 @@ from structlog.testing import capture_logs
 from service.domain.consuming import Record
 from service.domain.dead_letters import Redriven
 from service.domain.errors import Reason, ServiceError
+from service.domain.idempotency import Idempotency
 from service.domain.intake import BatchOutcome, TryLaterError
 from service.domain.preferences import Floor
 from service.domain.stored import StoreError
@@ -20,7 +23,7 @@ from service.edge.kafka.identity import Binding, Identities, OwnerTerms
 from service.edge.kafka.origins import read_origin
 from service.edge.kafka.records import IntakeRules
 from tests.support.kafka_acceptance import Intakes, database_away, no_such_model, wrong_field
-from tests.support.kafka_records import ASKED, EARLIER, LATER, NOW, SHARED, TOPIC, read, record, signed
+from tests.support.kafka_records import ASKED, EARLIER, LATER, NOW, SHARED, TOPIC, read, record, rules, signed
 
 HOUR = 3600.0
 CHAT = {"model": "small", "messages": [{"role": "user", "content": "Name three rivers."}]}
@@ -77,7 +80,8 @@ async def test_one_write_takes_a_batch_and_one_its_letters() -> None:
     intakes = Intakes()
     batch = [record(offset=n) if n % 2 else record(BAD, offset=n) for n in range(40)]
     assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=20, rejected=20)
-    assert intakes.store.asked == ["accept_many", "add"]
+    # Each that is refused might be a job already.
+    assert intakes.store.asked == ["accept_many", *["find"] * 20, "add"]
     assert intakes.store.offsets() == list(range(0, 40, 2))
     assert intakes.counted == ["undecodable"] * 20
 
@@ -134,8 +138,27 @@ async def test_a_rejection_is_logged_by_its_place_and_reason_and_never_by_conten
             "partition": 3,
             "offset": 41,
             "reason": "undecodable",
+            "records": 1,
         }
     ]
+
+
+async def test_of_many_rejections_a_line_tells_each_reason_and_topic_once_and_how_many() -> None:
+    intakes = Intakes()
+    late = record(headers={"eurouter-expires-at": EARLIER}, offset=90)
+    batch = [
+        *(record(BAD, offset=n) for n in range(5, 25)),
+        late,
+        *(record(topic=SHARED, offset=n) for n in range(3)),
+    ]
+    with capture_logs() as logs:
+        await intakes.acceptance.accept(batch)
+    assert [(one["reason"], one["topic"], one["offset"], one["records"]) for one in logs] == [
+        ("undecodable", TOPIC, 5, 20),
+        ("expired", TOPIC, 90, 1),
+        ("unauthenticated", SHARED, 0, 3),
+    ]
+    assert len(intakes.counted) == 24
 
 
 # Read again.
@@ -217,6 +240,72 @@ async def test_a_copy_of_a_signed_record_is_its_job_also_when_it_comes_too_late(
     intakes.now += 2 * HOUR
     assert await intakes.acceptance.accept([copy]) == BatchOutcome(repeated=1)
     assert len(intakes.store.jobs) == 1
+
+
+HINT = {"model": "small", "input": [{"role": "user", "content": "Hello", "cache": 1}]}
+
+
+def other_digest(_key: str, _request: Any) -> Idempotency:
+    """As if requests were compared in another way by now."""
+    return Idempotency(_key, b"of another version")
+
+
+@pytest.mark.parametrize("failing", [None, no_such_model(), RuntimeError("a fault of ours")])
+async def test_a_record_without_a_key_is_the_job_that_it_became_however_requests_are_compared_by_now(
+    failing: Exception | None,
+) -> None:
+    intakes = Intakes()
+    assert await intakes.acceptance.accept([record(), signed()]) == BatchOutcome(accepted=2)
+    intakes.responses.idempotency = other_digest
+    if failing is not None:
+        intakes.responses.failures["small"] = [failing]
+    assert await intakes.acceptance.accept([record(), signed()]) == BatchOutcome(repeated=2)
+    assert intakes.store.letters == []
+    told = await intakes.acceptance.redrive(record(), "team-a")
+    assert told == Redriven(read(record()).response_id, repeated=True)
+    with_key = record(headers={"idempotency-key": read(record()).submission.idempotency_key or ""})
+    assert await intakes.acceptance.accept([with_key]) == BatchOutcome(rejected=1)
+
+
+@pytest.mark.parametrize("how", ["smaller", "fewer fields", "unstorable", "no statement"])
+async def test_a_record_without_a_key_that_is_refused_since_it_became_a_job_is_that_job(how: str) -> None:
+    intakes = Intakes(hint_fields=frozenset({"input.cache"}))
+    batch = [record(HINT), signed(HINT)]
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(accepted=2)
+    ids = set(intakes.store.jobs)
+    match how:
+        case "smaller":
+            intakes.rules = rules(max_value_bytes=10)
+        case "fewer fields":
+            intakes.rules = rules()
+        case "unstorable":
+            intakes.store.unstorable = ids
+        case _:
+            intakes.store.crash = ids
+    assert await intakes.acceptance.accept(batch) == BatchOutcome(repeated=2)
+    assert intakes.store.letters == []
+    assert (await intakes.acceptance.redrive(record(HINT), "team-a")).repeated
+    # Another one of that kind is none.
+    assert await intakes.acceptance.accept([record(b"{" * 20, offset=42)]) == BatchOutcome(rejected=1)
+
+
+async def test_a_key_alone_does_not_tell_that_a_record_that_can_not_be_read_is_a_job() -> None:
+    intakes = Intakes(hint_fields=frozenset({"input.cache"}))
+    given = record(HINT, headers={"idempotency-key": "k"})
+    await intakes.acceptance.accept([given])
+    intakes.rules = rules()
+    assert await intakes.acceptance.accept([given]) == BatchOutcome(rejected=1)
+
+
+async def test_a_record_that_nobody_is_known_to_own_any_more_is_a_dead_letter() -> None:
+    intakes = Intakes(trusted_owner_header="x-owner")
+    given = record(topic=SHARED, headers={"x-owner": "team-c"})
+    assert await intakes.acceptance.accept([given]) == BatchOutcome(accepted=1)
+    intakes.rules = rules()
+    assert await intakes.acceptance.accept([given]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["unauthenticated"]
+    # Whoever submits it again by its owner's name finds the job.
+    assert (await intakes.acceptance.redrive(given, "team-c")).repeated
 
 
 # The database.
@@ -320,8 +409,10 @@ async def test_a_cancelled_acceptance_stops() -> None:
         await intakes.acceptance.accept([asking("odd")])
 
 
-async def test_others_have_their_turn_while_a_batch_is_judged() -> None:
+async def turns_of_others(batch: Sequence[Record], seconds_each: float) -> int:
+    """How often others have their turn while a batch is judged, in which each look at the clock takes so long."""
     intakes = Intakes()
+    intakes.clock = count(100.0, seconds_each).__next__
     turns = 0
 
     async def other() -> None:
@@ -331,9 +422,72 @@ async def test_others_have_their_turn_while_a_batch_is_judged() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    await intakes.acceptance.accept([record(offset=n) for n in range(200)])
+    await intakes.acceptance.accept(batch)
     task.cancel()
-    assert turns >= 20
+    return turns
+
+
+@pytest.mark.parametrize("value", [None, BAD])
+async def test_others_have_their_turn_every_ten_milliseconds_while_a_batch_is_judged(value: bytes | None) -> None:
+    batch = [record(value, offset=n) for n in range(200)]
+    assert await turns_of_others(batch, 0.0101) >= 100
+    assert await turns_of_others(batch, 0.0001) <= 10
+
+
+async def test_others_have_their_turn_after_every_large_value() -> None:
+    batch = [record({**ASKED, "input": "x" * 65_536}, offset=n) for n in range(50)]
+    assert await turns_of_others(batch, 0.0) >= 50
+
+
+# A catalogue that is not whole yet.
+
+
+async def test_a_model_of_a_server_that_did_not_answer_yet_is_waited_for_and_neighbours_are_jobs() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["new"] = [no_such_model()]
+    intakes.responses.failures["odd"] = [wrong_field()]
+    intakes.complete = False
+    early = asking("new")
+    outcome = await intakes.acceptance.accept([early, record(offset=42), asking("odd", 43)])
+    assert outcome == BatchOutcome(accepted=1, rejected=1, later=(early,))
+    assert intakes.store.reasons() == ["invalid"]
+    intakes.responses.failures.clear()
+    assert await intakes.acceptance.accept([early]) == BatchOutcome(accepted=1)
+
+
+async def test_a_model_that_nobody_has_is_a_dead_letter_once_all_servers_have_answered() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["new"] = [no_such_model()]
+    intakes.complete = False
+    await intakes.acceptance.accept([asking("new")])
+    intakes.complete = True
+    assert await intakes.acceptance.accept([asking("new")]) == BatchOutcome(rejected=1)
+    assert intakes.store.reasons() == ["unknown_model"]
+
+
+async def test_a_server_that_never_answers_is_waited_for_five_minutes_from_the_start() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["new"] = [no_such_model()]
+    intakes.complete = False
+    intakes.clock = lambda: 100.0 + 299.0
+    assert (await intakes.acceptance.accept([asking("new")])).later == (asking("new"),)
+    intakes.clock = lambda: 100.0 + 300.0
+    assert await intakes.acceptance.accept([asking("new")]) == BatchOutcome(rejected=1)
+
+
+async def test_a_record_that_is_a_job_already_waits_for_no_server() -> None:
+    intakes = Intakes()
+    await intakes.acceptance.accept([asking("new")])
+    intakes.responses.failures["new"] = [no_such_model()]
+    intakes.complete = False
+    assert await intakes.acceptance.accept([asking("new")]) == BatchOutcome(repeated=1)
+
+
+async def test_who_submits_again_is_told_at_once_that_no_server_has_the_model() -> None:
+    intakes = Intakes()
+    intakes.responses.failures["new"] = [no_such_model()]
+    intakes.complete = False
+    assert (await intakes.acceptance.redrive(asking("new"), "team-a")).reason == "unknown_model"
 
 
 # Submitted again.

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from service.domain.consuming import Record
 from service.domain.outbox import OutboxKind, OutboxRecord
 from service.edge.kafka import names
-from service.edge.kafka.dead_letters import MAX_MESSAGE, MOST_BYTES, bare, dead_letter, read_dead_letter
+from service.edge.kafka.dead_letters import (
+    CREDENTIALS,
+    MAX_MESSAGE,
+    MOST_BYTES,
+    bare,
+    dead_letter,
+    read_dead_letter,
+)
 from service.edge.kafka.rejections import RejectedRecordError, Rejection
 from tests.support.kafka_records import read, record, refused, signed
 
@@ -71,6 +78,18 @@ def test_a_signature_is_not_kept_and_the_id_of_its_key_is() -> None:
     kept = dict(letter.headers)
     assert "eurouter-signature" not in kept
     assert kept["eurouter-key-id"] == b"b1"
+
+
+@pytest.mark.parametrize("name", ["authorization", "X-API-Key", "proxy-authorization", "Cookie"])
+def test_credentials_that_a_proxy_copied_are_not_kept(name: str) -> None:
+    headers: list[tuple[str, bytes | None]] = [(name, b"SECRET"), ("a", None), (name, None), ("b", b"x")]
+    given_ = Record("t", 0, 0, 0, None, b"v", headers)
+    letter = dead_letter(given_, WHY, GROUP)
+    assert "SECRET" not in str(letter)
+    found = read_dead_letter(published(letter))
+    assert found is not None
+    assert found.original.headers == [("a", None), ("b", b"x")]
+    assert found.whole
 
 
 def test_a_letter_that_was_copied_has_no_headers_of_the_earlier_one() -> None:
@@ -191,7 +210,9 @@ def test_a_letter_that_is_submitted_again_is_the_same_job() -> None:
 
 names_of_headers = st.one_of(
     st.text(max_size=10),
-    st.sampled_from(["idempotency-key", "Eurouter-Signature", "eurouter-dlq-owner", "eurouter-dlq-null-headers"]),
+    st.sampled_from(
+        ["idempotency-key", "Eurouter-Signature", "Cookie", "eurouter-dlq-owner", "eurouter-dlq-null-headers"]
+    ),
 )
 
 
@@ -215,7 +236,8 @@ def test_every_letter_is_read_back_without_signature_and_earlier_reasons(given_:
     kept = [
         (name, value)
         for name, value in given_.headers
-        if name.lower() != "eurouter-signature" and not name.lower().startswith("eurouter-dlq-")
+        if name.lower() not in ("eurouter-signature", *CREDENTIALS)
+        and not name.lower().startswith("eurouter-dlq-")
     ]
     fields = {name: getattr(given_, name) for name in Record.__slots__}
     assert found.original == Record(**{**fields, "headers": kept})

@@ -56,6 +56,14 @@ def test_json_is_told_by_its_content_type(content_type: str) -> None:
 
 def test_an_object_without_a_content_type_is_json() -> None:
     assert unframe(b'{"a": 1}', None) == Unframed(Form.JSON, b'{"a": 1}')
+    assert unframe(b'\r\n\t {"a": 1}', None) == Unframed(Form.JSON, b'\r\n\t {"a": 1}')
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json"])
+def test_a_byte_order_mark_is_named(content_type: str | None) -> None:
+    error = problem(b'\xef\xbb\xbf{"model": "small"}', content_type)
+    assert error.reason is Rejection.UNDECODABLE
+    assert error.message == ("the value begins with a byte order mark (EF BB BF): send JSON in UTF-8 without one")
 
 
 def test_protobuf_is_the_message_itself() -> None:
@@ -185,7 +193,7 @@ def test_an_unknown_content_type_is_refused(content_type: str, told: str) -> Non
     assert error.message == f"content-type {told}: send application/json or application/protobuf"
 
 
-@pytest.mark.parametrize("value", [b"\x0a\x05small", b" {}", b"[]", b"hello"])
+@pytest.mark.parametrize("value", [b"\x0a\x05small", b" []", b"[]", b"hello"])
 def test_what_is_no_object_needs_a_content_type(value: bytes) -> None:
     error = problem(value)
     assert error.reason is Rejection.UNKNOWN_CONTENT_TYPE

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 from eurouter.v1 import chat_pb2, responses_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
+from service.api.responses.ids import is_response_id
 from service.domain.consuming import Record
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.job_store import Priority
 from service.domain.preferences import Floor
 from service.edge.kafka import names
 from service.edge.kafka.identity import Binding, Identities
+from service.edge.kafka.ids import response_id_of
 from service.edge.kafka.records import IntakeRules, OutdatedRecordError, Source, read_record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, rejection_of
 from tests.support.kafka_records import (
@@ -145,6 +149,7 @@ def test_the_header_sets_the_priority_else_the_binding_else_the_tier(
         ("eurouter-response-id", RESPONSE_ID.upper()),
         ("eurouter-response-id", RESPONSE_ID + "\n"),
         ("eurouter-response-id", ""),
+        ("eurouter-response-id", "resp_4b41" + "0" * 32),
     ],
 )
 def test_a_wrong_header_is_invalid_and_named(name: str, text: str) -> None:
@@ -213,7 +218,7 @@ def test_without_a_key_the_identity_is_that_of_the_record_alone() -> None:
     # { printf 'team-a.requests\n3\n41\n1789999999000\n'; printf '%s' "$value"; } | sha256sum
     digest = "d07371a0c808bcb434153e8564e346cebab35b7546fc9fdd4bae7c06c1306d06"
     assert taken.submission.idempotency_key == f"record-{digest}"
-    assert taken.response_id == "resp_f3196e0293cd2c9f287813c89606cffde2e3"
+    assert taken.response_id == "resp_4b41f3196e0293cd2c9f287813c89606cffd"
 
 
 @pytest.mark.parametrize(
@@ -233,10 +238,18 @@ def test_the_response_has_the_id_that_the_client_chose() -> None:
 
 def test_else_its_id_follows_from_owner_and_key_so_that_the_client_knows_it_before() -> None:
     taken = read(record(headers={"idempotency-key": "order-17"}))
-    # printf 'team-a\norder-17' | sha256sum | cut -c1-36
-    assert taken.response_id == "resp_e353c91fc9e7be81aa080a9630e3f4024902"
+    # printf 'team-a\norder-17' | sha256sum | cut -c1-32
+    assert taken.response_id == "resp_4b41e353c91fc9e7be81aa080a9630e3f402"
     again = read(record(headers={"idempotency-key": "order-17"}, offset=99, partition=1))
     assert again.response_id == taken.response_id
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_no_id_that_is_made_of_owner_and_key_may_be_chosen(owner: str, key: str) -> None:
+    made = response_id_of(owner, key)
+    assert is_response_id(made)
+    error = refused(record(headers={"eurouter-response-id": made}))
+    assert error.message.endswith("not begin with resp_4b41: ids that are made of owner and key do")
 
 
 def test_the_correlation_id_goes_back_as_it_came() -> None:
@@ -294,9 +307,23 @@ def test_a_header_that_says_two_things_is_refused_and_one_that_repeats_itself_is
     assert error.message == "idempotency-key: came more than once with different values: send it once"
 
 
-def test_a_header_that_is_no_text_is_refused_and_a_null_one_is_none() -> None:
+def test_a_header_that_is_no_text_is_refused() -> None:
     assert _refusal([("eurouter-group", b"\xff")]).message == "eurouter-group: must be text in UTF-8"
-    assert read_record(_with_headers([("eurouter-group", None)]), rules(), NOW).submission.group == ""
+
+
+@pytest.mark.parametrize("name", sorted(names.READ - names.PASSED_ON))
+def test_a_header_without_a_value_is_refused_and_an_empty_group_is_none(name: str) -> None:
+    error = _refusal([(name.title(), None)])
+    assert error.reason is Rejection.INVALID
+    assert error.message == f"{name}: is there and has no value (null): send one, or leave it out"
+    assert read(record(headers={"eurouter-group": ""})).submission.group == ""
+
+
+def test_trace_headers_and_headers_of_others_may_be_null() -> None:
+    given: list[tuple[str, bytes | None]] = [(name, None) for name in ("x-other", *names.PASSED_ON)]
+    given.append(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01".encode()))
+    assert read_record(_with_headers(given), rules(), NOW).traceparent.split("-")[1] == TRACE
+    assert read_record(_with_headers(given[::-1]), rules(), NOW).traceparent.split("-")[1] == TRACE
 
 
 def test_headers_of_others_are_left_alone() -> None:

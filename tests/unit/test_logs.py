@@ -44,6 +44,8 @@ def test_what_a_library_warns_of_is_a_line_like_ours(capfdbinary: pytest.Capture
         logs.configure("json")
         logger.warning("broker %s is gone", "kafka-1")
         logger.error("Group Coordinator Request failed: [Error 15] GroupCoordinatorNotAvailableError")
+        logger.warning("Got error produce response: [Error 6] NotLeaderForPartitionError")
+        logger.warning("Marking the coordinator dead (node 1)for group %s.", "eurouter.intake.v1")
         try:
             raise RuntimeError("with words of a caller's")
         except RuntimeError:

@@ -1,51 +1,18 @@
 """The relay: what is published, in which order, and that nothing is lost."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from service.domain.outbox import SHARDS, OutboxKind, OutboxRecord, OutboxRow, shard_of
 from service.domain.publishing import Delivery, Message
-from tests.support.fake_outbox import Broker, FakeOutbox, FakePublisher, RecordingRelayTelemetry, render
+from tests.support.fake_outbox import Broker, FakePublisher, render
+from tests.support.relay_bench import Bench, letter
 from workers.relay import Relay
 from workers.relay_settings import RelaySettings
 
 RESULT = "result"
-
-
-class Bench:
-    """Relays on one outbox and one broker, whose time a test moves."""
-
-    def __init__(self, **settings: float) -> None:
-        self.now = 1000.0
-        self.outbox = FakeOutbox(lambda: self.now)
-        self.broker = Broker()
-        self.telemetry = RecordingRelayTelemetry()
-        self.settings = replace(RelaySettings(), **settings)  # type: ignore[arg-type]
-
-    def relay(self, name: str = "r", make: Callable[[], FakePublisher] | None = None) -> Relay:
-        return Relay(
-            name,
-            self.outbox,
-            make or self.broker.make,
-            self.render,
-            self.telemetry,
-            settings=lambda: self.settings,
-            clock=lambda: self.now,
-        )
-
-    render = staticmethod(render)
-
-    async def turns(self, relay: Relay, many: int = 20, seconds: float = 1.0) -> None:
-        for _ in range(many):
-            await relay.turn()
-            self.now += seconds
-
-
-def letter(key: bytes | None, value: bytes) -> OutboxRecord:
-    return OutboxRecord(OutboxKind.DEAD_LETTER, key, value=value)
 
 
 async def test_rows_go_out_in_order_and_are_deleted() -> None:
@@ -401,9 +368,10 @@ async def test_a_cancelled_relay_closes_its_publisher_before_it_gives_its_shards
     assert len(bench.outbox.rows) == 1
 
 
-def test_settings_that_would_send_nothing_are_refused() -> None:
+@pytest.mark.parametrize("bad", [{"lease": 8.0, "send": 5.0, "close": 2.0}, {"lease": 15.0, "renew": 12.0}])
+def test_settings_that_would_send_nothing_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="lease"):
-        RelaySettings(lease=8.0, send=5.0, close=2.0)
+        RelaySettings(**bad)  # type: ignore[arg-type]
 
 
 def test_every_key_has_a_shard_that_never_changes() -> None:

@@ -47,8 +47,11 @@ def sleep(number: int, name: bytes, fates: list[Any]) -> tuple[Any, ...]:
 
 
 asleep = st.builds(sleep, st.integers(0, RELAYS - 1), key, st.lists(st.sampled_from(FATES), max_size=6))
+away = st.tuples(st.just("away"), st.integers(0, RELAYS - 1), st.booleans())
 crash = st.tuples(st.just("crash"), st.integers(0, RELAYS - 1), st.booleans())
-steps = st.lists(st.one_of(simple, simple, plain_turn, plain_turn, turn_with_others, asleep, crash), max_size=30)
+steps = st.lists(
+    st.one_of(simple, simple, plain_turn, plain_turn, turn_with_others, asleep, crash, away), max_size=30
+)
 
 
 class Play:
@@ -99,6 +102,8 @@ class Play:
                 await self.turn(number, fates, None)
             case ("turn during", int() as number, list() as fates, list() as others):
                 await self.turn(number, fates, lambda: self.all(others))
+            case ("away", int() as number, bool() as is_away):
+                self.brokers[number].away = is_away
             case ("crash", int() as number, bool() as written) if number not in self.turning:
                 await self.crash(number, written=written)
 
@@ -131,10 +136,12 @@ class Play:
         self.brokers[number] = Broker(log=self.log)
         self.relays[number] = self.relay(number)
 
-    async def end(self) -> None:
-        """Everything works; in the end nothing waits."""
+    async def end(self, without: int | None = None, seconds: int = 150) -> None:
+        """Everything works, but for one relay's way to the broker; in the end nothing waits."""
         self.outbox.down = 0
-        for _ in range(150):
+        for number, broker in enumerate(self.brokers):
+            broker.away = number == without
+        for _ in range(seconds):
             for relay in self.relays:
                 await relay.turn()
             self.now += 1.0
@@ -151,6 +158,28 @@ async def test_the_newest_value_of_a_key_is_that_of_its_newest_row(some: list[tu
     play = Play()
     await play.all(some)
     await play.end()
+    assert_told(play)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(some=steps, without=st.integers(0, RELAYS - 1))
+async def test_of_two_relays_one_without_a_broker_everything_is_published_in_time(
+    some: list[tuple[Any, ...]], without: int
+) -> None:
+    play = Play()
+    await play.all(some)
+    # What a broker found too large waits for a minute; patience and leases are what is left.
+    await play.end(without, 100)
+    assert_told(play)
+    # One that was idle finds out now.
+    for number in range(32):
+        play.outbox.put(OutboxRecord(OutboxKind.DEAD_LETTER, b"%d" % number, value=b"later"))
+    await play.end(without, 40)
+    assert play.relays[without]._name not in play.outbox.relays
+
+
+def assert_told(play: Play) -> None:
+    """The topics say what the database says."""
     newest = {(one.topic, one.key): one.value for one in play.log}
     for name, value in play.newest.items():
         # A result whose content was too large goes without.

@@ -390,3 +390,26 @@ def test_what_is_dangerous_and_allowed_is_warned_of(tmp_path: Path) -> None:
     assert "may claim to be anybody" in told[1]
     calm = kafka(tmp_path, security=LOGIN)
     assert not [line for line in warnings(calm, catalog(), dialects=(), discovering=True) if "kafka" in line]
+
+
+def test_an_owner_of_a_topic_whom_nothing_else_names_is_warned_of(tmp_path: Path) -> None:
+    def told(*owners: str, **sections: Any) -> list[str]:
+        intake = [{"topic": f"t{n}", "owner": owner} for n, owner in enumerate(owners)]
+        file = {"kafka": {"bootstrap_servers": "127.0.0.1:9092", "intake": intake}, **sections}
+        settings = loaded(yaml.safe_dump(file), tmp_path)
+        found = warnings(settings, catalog(), dialects=(), discovering=True)
+        return [line for line in found if line.startswith("kafka.intake")]
+
+    assert told("local") == []
+    assert told("team-a", "local", owners=[{"name": "team-a"}]) == []
+    assert told("team-a", "team-d", owners=[{"name": "team-a"}]) == [
+        "kafka.intake[1].owner: no key is of 'team-d' and owners does not list it; did you mean 'team-a'?"
+    ]
+    assert told("warehouse") == [
+        "kafka.intake[0].owner: no key is of 'warehouse' and owners does not list it: is it spelt right?"
+    ]
+    # With keys nobody is `local`.
+    key = {"id": "demoDEMO0001", "hash": "b0" * 32, "owner": "team-b"}
+    by_key = {"keys": [key], "key_pepper": "env:PEPPER"}
+    assert told("team-b", **by_key) == []
+    assert len(told("local", **by_key)) == 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.database.outbox_mode import OutboxMode
 from adapters.database.signalling import SOON_SECONDS, SignallingJobs, SignallingResponses
 from adapters.database.signals import MANY, Hints, LocalSignals
 from adapters.database.signals_postgres import payloads, read
@@ -112,6 +113,19 @@ async def test_more_news_than_can_be_named_says_that_everything_is_to_be_looked_
     signals.news(f"resp_{number}" for number in range(MANY + 1))
     signals.news(["resp_1"])
     assert await told.then() == ["missed"]
+
+
+@pytest.mark.parametrize("news", [Hints(ids={"resp_1"}), Hints(everything=True)], ids=["one", "many"])
+def test_between_hints_of_work_one_of_the_outbox_goes_along_with_news_only(news: Hints) -> None:
+    waiting = Hints(work=True, outbox=True)
+    assert not waiting.take(work=False)
+    assert waiting == Hints(work=True, outbox=True)
+    waiting.everything, waiting.ids = news.everything, set(news.ids)
+    assert waiting.take(work=False) == replace(news, outbox=True)
+    assert waiting == Hints(work=True)
+    waiting.outbox = True
+    assert waiting.take() == Hints(work=True, outbox=True)
+    assert not waiting
 
 
 async def test_a_hint_that_is_given_by_a_listener_is_told_too() -> None:
@@ -245,8 +259,8 @@ async def test_whoever_publishes_is_told_of_what_is_to_be_published_and_only_whe
         signals = LocalSignals()
         told = Told(signals)
         store = FakeJobs()
-        jobs = SignallingJobs(store, signals, outbox=outbox)
-        responses = SignallingResponses(store, signals, outbox=outbox)
+        jobs = SignallingJobs(store, signals, OutboxMode(always=outbox))
+        responses = SignallingResponses(store, signals, OutboxMode(always=outbox))
         more = ["outbox"] if outbox else []
         for number in (1, 2, 3):
             await jobs.accept(new(f"resp_{number}"))

@@ -1,8 +1,8 @@
 """Records become jobs, or dead letters with a reason: one or the other, and it is stored when `accept` returns.
 
 A record may be read again after it was stored. Its identity makes it the job that it is; where it would be refused
-by now, because its time is over or its model is gone, it is looked up before it becomes a dead letter, too. What
-is done about a database that is away is the caller's.
+by now, because its time is over, its model is gone or the settings are others, it is looked up before it becomes a
+dead letter, as far as its identity can be told. What is done about a database that is away is the caller's.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ from service.edge.kafka.rejections import RejectedRecordError, Rejection
 
 RECORD_REJECTED: Final = "record_rejected"
 
-_AT_A_TIME: Final = 10
-"""Records that are judged before others of this process have their turn."""
+_LONGEST: Final = 0.01
+_LARGE: Final = 64 * 1024
+"""For so many seconds records are judged before others of this process have their turn; after one whose value has
+more bytes than this they have it in any case."""
+
+_MOST_WAIT: Final = 300.0
+"""Seconds from the start of a process for which a model that nobody knows may be one of a server that did not say
+yet which it has."""
 
 _MOST_LATER: Final = 3
 """Records that meet a failing database before the rest of a batch is not tried any more."""
@@ -41,6 +47,7 @@ class RecordAcceptance:
 
     `group` is the one that reads the records. `clock` is that of deadlines, `wall_clock` gives Unix seconds. A
     letter of more than `most_bytes` goes without its value. `count` is told the reason of every dead letter.
+    `complete`: whether the catalogue knows the models of all servers that are asked for theirs.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class RecordAcceptance:
         accept_seconds: float = 10.0,
         most_bytes: int = MOST_BYTES,
         count: Callable[[str], object] = lambda _reason: None,
+        complete: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rules = rules
         self._judge = Judge(apis, clock, wall_clock, accept_seconds)
@@ -66,6 +74,9 @@ class RecordAcceptance:
         self._group = group
         self._most_bytes = most_bytes
         self._count = count
+        self._clock = clock
+        self._complete = complete
+        self._began = clock()
 
     async def accept(self, records: Sequence[Record]) -> BatchOutcome:
         """Jobs first, then dead letters: what is tried again later makes no letter twice.
@@ -73,7 +84,8 @@ class RecordAcceptance:
         Raises:
             TryLaterError: some of them could not be judged or stored; all may be handed in again.
         """
-        new, refused, whole = await self._judge_all(records)
+        rules = self._rules()
+        new, refused, whole = await self._judge_all(records, rules)
         accepted = repeated = 0
         for (record, job), outcome in zip(new, await self._store(new), strict=True):
             accepted += isinstance(outcome, Accepted)
@@ -82,14 +94,17 @@ class RecordAcceptance:
                 refused.append(Refused(record, why))
         if not whole:
             raise TryLaterError("the database is away")
-        dead = []
+        dead, later, turns = [], [], _Turns(self._clock)
         for one in refused:
-            if await self._job_of(one) is None:
-                dead.append(one)
-            else:
+            if await self._job_of(one.record, rules) is not None:
                 repeated += 1
+            elif self._may_be_served_soon(one):
+                later.append(one.record)
+            else:
+                dead.append(one)
+            await turns.after(one.record)
         await self._bury(dead)
-        return BatchOutcome(accepted, repeated, len(dead))
+        return BatchOutcome(accepted, repeated, len(dead), tuple(later))
 
     async def redrive(self, record: Record, owner: str) -> Redriven:
         """Submits a record again, as it came, in the name of an owner that an operator vouches for.
@@ -97,9 +112,10 @@ class RecordAcceptance:
         Raises:
             TryLaterError: the database is away.
         """
-        judged = await self._judge.judge(record, self._rules(), owner)
+        rules = self._rules()
+        judged = await self._judge.judge(record, rules, owner)
         if isinstance(judged, Refused):
-            known = await self._job_of(judged)
+            known = await self._job_of(record, rules, owner)
             return _told(judged.why) if known is None else Redriven(known, repeated=True)
         if judged.idempotency is not None:
             before = await self._find(owner, judged.idempotency)
@@ -107,21 +123,22 @@ class RecordAcceptance:
                 return Redriven(before.response_id, repeated=True)
         (outcome,) = await self._store([(record, judged)])
         if (why := refusal(judged, outcome)) is not None:
-            return _told(why)
+            known = await self._job_of(record, rules, owner)
+            return _told(why) if known is None else Redriven(known, repeated=True)
         if isinstance(outcome, Repeated):
             return Redriven(outcome.response_id, repeated=True)
         # The key of one that was deleted is kept, and nothing is made under it.
         return Redriven(judged.response.id, repeated=not await self._is_there(owner, judged.response.id))
 
     async def _judge_all(
-        self, records: Sequence[Record]
+        self, records: Sequence[Record], rules: IntakeRules
     ) -> tuple[list[tuple[Record, NewJob]], list[Refused], bool]:
         """Jobs to store, records that are none, and whether these are all."""
-        rules = self._rules()
+        turns = _Turns(self._clock)
         new: list[tuple[Record, NewJob]] = []
         refused: list[Refused] = []
         later = 0
-        for number, record in enumerate(records, start=1):
+        for record in records:
             try:
                 judged = await self._judge.judge(record, rules)
             except TryLaterError:
@@ -133,8 +150,7 @@ class RecordAcceptance:
                 refused.append(judged)
             else:
                 new.append((record, judged))
-            if number % _AT_A_TIME == 0:
-                await asyncio.sleep(0)
+            await turns.after(record)
         return new, refused, not later
 
     async def _store(
@@ -163,19 +179,25 @@ class RecordAcceptance:
             return None
         return outcome
 
-    async def _job_of(self, refused: Refused) -> str | None:
+    async def _job_of(self, record: Record, rules: IntakeRules, vouched_owner: str | None = None) -> str | None:
         """The response that a refused record has become already; None: it has not."""
-        intake = refused.intake
-        if intake is None:
+        claim = self._judge.claim(record, rules, vouched_owner)
+        if claim is None:
             return None
-        match await self._find(intake.principal.owner, self._judge.idempotency_of(intake), gone=True):
+        match await self._find(claim.owner, claim.idempotency, gone=True):
             case Repeated(response_id):
                 return response_id
             case Conflict(response_id):
-                # A key that was made of the record is no other's; only how requests are compared has changed.
-                return response_id if intake.own_key else None
+                # A key that was made of the record is no other's, whatever can be told of the request by now.
+                return response_id if claim.own_key else None
             case _:
                 return None
+
+    def _may_be_served_soon(self, refused: Refused) -> bool:
+        """Whether a record is refused only as servers did not say yet which models they have."""
+        if refused.why.reason is not Rejection.UNKNOWN_MODEL or self._complete():
+            return False
+        return self._clock() - self._began < _MOST_WAIT
 
     async def _find(
         self, owner: str, idempotency: Idempotency, *, gone: bool = False
@@ -195,16 +217,37 @@ class RecordAcceptance:
         """Dead letters, stored."""
         if not dead:
             return
+        letters, turns = [], _Turns(self._clock)
+        for one in dead:
+            letters.append(dead_letter(one.record, one.why, self._group, self._most_bytes))
+            await turns.after(one.record)
         try:
-            await self._outbox.add(
-                [dead_letter(one.record, one.why, self._group, self._most_bytes) for one in dead]
-            )
+            await self._outbox.add(letters)
         except StoreError as error:
             raise TryLaterError(str(error)) from error
+        alike: dict[tuple[str, str], list[Record]] = {}
         for one in dead:
             reason = one.why.reason.value
             self._count(reason)
-            structlog.get_logger().warning(RECORD_REJECTED, reason=reason, **place_of(one.record))
+            alike.setdefault((reason, one.record.topic), []).append(one.record)
+        # A line for each would fill the log: each says where it stood in its letter.
+        for (reason, _), records in alike.items():
+            place = place_of(records[0])
+            structlog.get_logger().warning(RECORD_REJECTED, reason=reason, records=len(records), **place)
+
+
+class _Turns:
+    """Gives others of this process their turn while records are judged."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since = clock()
+
+    async def after(self, record: Record) -> None:
+        """To be waited for after each record."""
+        if len(record.value or b"") > _LARGE or self._clock() - self._since > _LONGEST:
+            await asyncio.sleep(0)
+            self._since = self._clock()
 
 
 def _told(why: RejectedRecordError) -> Redriven:

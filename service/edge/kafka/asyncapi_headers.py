@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from service.edge.calls import REQUEST_ID
 from service.edge.kafka import names
+from service.edge.kafka.ids import DERIVED
 from service.edge.kafka.records import MAX_CORRELATION_BYTES
 from service.edge.kafka.rejections import Rejection
 
@@ -45,9 +46,9 @@ SUBMITTED: Final[dict[str, Schema]] = {
         "line's custom_id is returned.",
     ),
     names.RESPONSE_ID: _text(
-        "The id that the response shall have. Without it the id is resp_ and the first 36 hexadecimal digits of "
-        "the SHA-256 of owner, line feed and idempotency key.",
-        pattern=RESPONSE_ID_PATTERN,
+        f"The id that the response shall have. Without it the id is resp_{DERIVED} and the first 32 hexadecimal "
+        "digits of the SHA-256 of owner, line feed and idempotency key; one that is chosen may not begin so.",
+        pattern=f"^resp_(?!{DERIVED})[0-9a-f]{{36}}$",
     ),
     names.PRIORITY: _text(
         "How soon the job is due. Without it: what the topic's binding says, else what service_tier suggests "
@@ -102,15 +103,12 @@ PUBLISHED: Final[dict[str, Schema]] = {
     names.SOURCE_TOPIC: _text("The topic of the submitted record. Jobs of other doors have none of these four."),
     names.SOURCE_PARTITION: _text("Its partition, in decimal.", pattern="^[0-9]+$"),
     names.SOURCE_OFFSET: _text("Its offset, in decimal.", pattern="^[0-9]+$"),
-    names.TRACEPARENT: _text(f"{_TRACEPARENT}, as it was submitted; absent when nothing was."),
+    names.TRACEPARENT: _text(f"{_TRACEPARENT}, with the trace that was submitted, or a new one."),
 }
 """On results."""
 
 TOMBSTONE: Final[dict[str, Schema]] = {names.VERSION: PUBLISHED[names.VERSION]}
 """On what says that a response is gone."""
-
-WAKE_UP: Final[dict[str, Schema]] = {names.TRACEPARENT: PUBLISHED[names.TRACEPARENT]}
-"""On wake-ups."""
 
 DEAD_LETTER: Final[dict[str, Schema]] = {
     names.DLQ_REASON: _text("Why the record is no job.", enum=[reason.value for reason in Rejection]),
@@ -143,7 +141,7 @@ REASONS: Final[Mapping[Rejection, str]] = {
     Rejection.UNKNOWN_CONTENT_TYPE: "content-type names something other than JSON and protobuf",
     Rejection.UNKNOWN_API: "eurouter-api, or a Batch line's url, names no API that takes jobs",
     Rejection.TOO_LARGE: "the value or the key has too many bytes",
-    Rejection.UNAUTHENTICATED: "nothing says whose record it is",
+    Rejection.UNAUTHENTICATED: "nothing says whose record it is, or it is signed and has no eurouter-expires-at",
     Rejection.BAD_SIGNATURE: "the signature is wrong, or its key is not registered",
     Rejection.EXPIRED: "eurouter-expires-at had passed when the record was read",
     Rejection.FOREIGN_REPLY_TOPIC: "reply-topic names a topic that the owner's settings don't list",

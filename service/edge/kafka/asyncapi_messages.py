@@ -14,10 +14,10 @@ from service.edge.kafka.asyncapi_headers import (
     RESPONSE_ID_PATTERN,
     SUBMITTED,
     TOMBSTONE,
-    WAKE_UP,
     Schema,
 )
 from service.edge.kafka.batch_lines import URLS
+from service.edge.kafka.dead_letters import CREDENTIALS
 from service.edge.kafka.framing import Form
 
 _ID: Final = "resp_5f1c7b0e9a2d4c6f8b1a3e5d7c9f0b2a4e6d"
@@ -152,10 +152,10 @@ SCHEMAS: Final[dict[str, Any]] = {
         PUBLISHED, "", [names.CONTENT_TYPE, names.STATUS, names.ATTEMPT, names.VERSION, names.INLINE]
     ),
     "TombstoneHeaders": _headers(TOMBSTONE, "", [names.VERSION]),
-    "WakeUpHeaders": _headers(WAKE_UP, "", []),
     "DeadLetterHeaders": _headers(
         DEAD_LETTER,
-        f"Beside the record's own as they came, without {names.SIGNATURE}.",
+        f"Beside the record's own as they came, without {names.SIGNATURE} and without credentials that were not "
+        f"asked for ({', '.join(sorted(CREDENTIALS))}).",
         [name for name in DEAD_LETTER if name.startswith("eurouter-dlq-original") or name == names.DLQ_REASON],
     ),
 }
@@ -167,12 +167,12 @@ KEYS: Final[dict[str, Any]] = {
 
 
 def _message(
-    title: str, headers: str, payload: Any, key: str, *examples: Any, form: str = Form.JSON.value
+    title: str, headers: str | None, payload: Any, key: str, *examples: Any, form: str = Form.JSON.value
 ) -> dict[str, Any]:
     message: dict[str, Any] = {
         "title": title,
         "contentType": form,
-        "headers": _schema(headers),
+        **({} if headers is None else {"headers": _schema(headers)}),
         "payload": payload,
         "bindings": ref("components", "messageBindings", key),
     }
@@ -264,7 +264,7 @@ WAKE_UPS: Final[dict[str, Any]] = {
     "wakeUp": {
         **_message(
             "A job waits",
-            "WakeUpHeaders",
+            None,
             {"type": "string", "pattern": RESPONSE_ID_PATTERN},
             "responseId",
             form="text/plain",

@@ -1,11 +1,11 @@
 """Dead letters: a record that is no job, as it came, with what tells why in headers beside its own; and back.
 
-Three things are not as they came. The signature is gone, and so are headers of an earlier dead letter, of which
-the record may be a copy. A header without a value, which Kafka knows and the outbox doesn't, has an empty one, and
-`eurouter-dlq-null-headers` says which do: their places among the record's own headers, from 0. What is too large
-for a message is left out, and a header says what and how much: first the value, then a very long key and headers
-that mean nothing here. Such a letter can be looked at; it is not whole, and can't be submitted again. A record
-that was damaged when it was read stays so, too.
+Three things are not as they came. The signature is gone, and so are headers that hold credentials elsewhere, which
+a proxy may have copied, and those of an earlier dead letter, of which the record may be a copy. A header without a
+value, which Kafka knows and the outbox doesn't, has an empty one, and `eurouter-dlq-null-headers` says which do:
+their places among the record's own headers, from 0. What is too large for a message is left out, and a header says
+what and how much: first the value, then a very long key and headers that mean nothing here. Such a letter can be
+looked at; it is not whole, and can't be submitted again. A record that was damaged when it was read stays so, too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ MOST_BYTES: Final = 900_000
 
 MAX_MESSAGE: Final = 2000
 """Characters of the sentence that says what is wrong."""
+
+CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+"""Headers that nobody should send here, and that are not kept."""
 
 _PREFIX: Final = "eurouter-dlq-"
 _MOST_KEY: Final = 64 * 1024
@@ -136,7 +139,11 @@ def _about(record: Record, rejected: RejectedRecordError, group: str) -> list[tu
 
 
 def _own(headers: RawHeaders) -> _Raw:
-    return [(name, value) for name, value in without_signature(headers) if not _is_about(name)]
+    return [
+        (name, value)
+        for name, value in without_signature(headers)
+        if not _is_about(name) and name.lower() not in CREDENTIALS
+    ]
 
 
 def _is_about(name: str) -> bool:

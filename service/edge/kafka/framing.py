@@ -25,6 +25,8 @@ _HEAD: Final = 5
 _MAX_VARINT: Final = 5
 _MAX_PATH: Final = 16
 _BRACE: Final = ord("{")
+_BLANKS: Final = b" \t\r\n"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # Requests are the first messages of their files.
 _REQUEST: Final = (0,)
 
@@ -46,7 +48,7 @@ class Unframed:
 
 
 def unframe(value: bytes, content_type: str | None) -> Unframed:
-    """The request's bytes and their form: what the content type says, else what the first byte shows.
+    """The request's bytes and their form: what the content type says, else what its first byte after blanks shows.
 
     The frame is Confluent's: a byte 0, four bytes of a schema's id, and for protobuf the path of the message in
     its schema. https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html
@@ -58,7 +60,9 @@ def unframe(value: bytes, content_type: str | None) -> Unframed:
     if not value:
         raise undecodable("the record has no value: send a request")
     if value[0] != FRAME:
-        form = declared or (Form.JSON if value[0] == _BRACE else None)
+        if value.startswith(_BYTE_ORDER_MARK) and declared is not Form.PROTOBUF:
+            raise undecodable("the value begins with a byte order mark (EF BB BF): send JSON in UTF-8 without one")
+        form = declared or (Form.JSON if value.lstrip(_BLANKS).startswith(b"{") else None)
         if form is None:
             raise _unknown("is missing, and the value is no JSON object")
         return Unframed(form, value)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from service.api.responses.ids import new_response_id
+from service.api.responses.ids import is_response_id, new_response_id
 from service.domain.consuming import Record
 
-_DIGITS: Final = 36
+DERIVED: Final = "4b41"
+"""The first digits of ids that are made here. Nobody may choose such an id: whoever can guess another owner's key
+could take the id of its record."""
+
+_DIGITS: Final = 32
 
 
 def key_of(record: Record, signed: bytes | None) -> str:
@@ -33,7 +37,12 @@ def key_of(record: Record, signed: bytes | None) -> str:
 def response_id_of(owner: str, key: str) -> str:
     """The id of the response that an owner's record with this idempotency key makes.
 
-    `resp_` and the first 36 hexadecimal digits of the SHA-256 of owner, line feed and key, in UTF-8. Keys hold no
-    line feed, so no two pairs are the same text.
+    `resp_4b41` and the first 32 hexadecimal digits of the SHA-256 of owner, line feed and key, in UTF-8. Keys hold
+    no line feed, so no two pairs are the same text.
     """
-    return new_response_id(hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()[:_DIGITS])
+    return new_response_id(DERIVED + hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()[:_DIGITS])
+
+
+def may_be_chosen(response_id: str) -> bool:
+    """Whether a client may name this id for its response."""
+    return is_response_id(response_id) and not response_id.startswith(new_response_id(DERIVED))

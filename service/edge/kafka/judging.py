@@ -1,4 +1,4 @@
-"""What one record is: a job to be stored, or refused with a reason. Nothing is stored here."""
+"""What one record is: a job to be stored, or refused with a reason. Nothing is stored or looked up here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from service.domain.stored import StoreError
 from service.edge.crash import describe
 from service.edge.kafka import names
 from service.edge.kafka.batch_lines import Api
+from service.edge.kafka.ids import key_of
 from service.edge.kafka.origins import origin_of
-from service.edge.kafka.records import Intake, IntakeRules, OutdatedRecordError, read_record
+from service.edge.kafka.records import IntakeRules, OutdatedRecordError, identified, read_record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, rejection_of
 
 RECORD_CRASHED: Final = "record_crashed"
@@ -58,11 +59,19 @@ class JobApi:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is no job. `intake` is what it asks for, where it may be one since it was read before."""
+    """A record that is no job, unless it became one when it was read before."""
 
     record: Record
     why: RejectedRecordError
-    intake: Intake | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """By what one finds the job that a record became. `own_key`: the key was made of this very record."""
+
+    owner: str
+    idempotency: Idempotency
+    own_key: bool
 
 
 class Judge:
@@ -101,8 +110,6 @@ class Judge:
     async def _make(self, record: Record, rules: IntakeRules, vouched_owner: str | None) -> NewJob | Refused:
         try:
             intake = read_record(record, rules, self._wall_clock(), vouched_owner=vouched_owner)
-        except OutdatedRecordError as why:
-            return Refused(record, why, why.intake)
         except RejectedRecordError as why:
             return Refused(record, why)
         try:
@@ -118,13 +125,37 @@ class Judge:
             rejected = rejection_of(error, intake.principal.owner, intake.path_prefix)
             if rejected is None:
                 raise TryLaterError(error.message) from error
-            return Refused(record, rejected, intake)
+            return Refused(record, rejected)
         except StoreError as error:
             raise TryLaterError(str(error)) from error
 
-    def idempotency_of(self, intake: Intake) -> Idempotency:
-        """What tells whether a job is this record's."""
-        return self._apis[intake.api].idempotency(intake.submission.idempotency_key or "", intake.request)
+    def claim(self, record: Record, rules: IntakeRules, vouched_owner: str | None = None) -> Claim | None:
+        """What a refused record may be, which is read once more for that; None: that can't be told."""
+        try:
+            try:
+                intake = read_record(record, rules, self._wall_clock(), vouched_owner=vouched_owner)
+            except OutdatedRecordError as outdated:
+                intake = outdated.intake
+            except RejectedRecordError:
+                return _claim_of_unreadable(record, rules, vouched_owner)
+            key = intake.submission.idempotency_key or ""
+            idempotency = self._apis[intake.api].idempotency(key, intake.request)
+            return Claim(intake.principal.owner, idempotency, intake.own_key)
+        except Exception as error:  # noqa: BLE001  its neighbours are not to suffer
+            log_crash(record, error)
+            return None
+
+
+def _claim_of_unreadable(record: Record, rules: IntakeRules, vouched_owner: str | None) -> Claim | None:
+    try:
+        headers, identity = identified(record, rules, vouched_owner)
+    except RejectedRecordError:
+        return None
+    if names.IDEMPOTENCY_KEY in headers.text or record.unreadable:
+        # The key alone doesn't tell whether the job asked for the same.
+        return None
+    key = key_of(record, identity.signed)
+    return Claim(identity.principal.owner, Idempotency(key, b""), own_key=True)
 
 
 def refusal(

@@ -26,19 +26,24 @@ def read_headers(headers: RawHeaders, also: frozenset[str] = frozenset()) -> Hea
     """Those that this door knows, and `also`; others are left alone.
 
     Kafka lets a name stand several times, and clients differ in which one they take: a header that says two
-    things says nothing. Trace headers are different, agents on the way append their own: the last one counts.
+    things says nothing. One without a value is refused, too: an idempotency key that somebody forgot to fill in
+    would make a job of each repeat. Trace headers are different, agents on the way append their own: the last one
+    counts.
 
     Raises:
-        RejectedRecordError: INVALID for one that came twice, or is no UTF-8.
+        RejectedRecordError: INVALID for one that came twice, has no value, or is no UTF-8.
     """
     text: dict[str, str] = {}
     raw: dict[str, bytes] = {}
     for given, value in headers:
         name = given.lower()
-        if value is None or (name not in names.READ and name not in also):
+        if name not in names.READ and name not in also:
             continue
         if name in names.PASSED_ON:
-            text[name] = value.decode(errors="replace")
+            if value is not None:
+                text[name] = value.decode(errors="replace")
+        elif value is None:
+            raise malformed(Violation(name, "is there and has no value (null): send one, or leave it out"))
         elif raw.setdefault(name, value) != value:
             raise malformed(Violation(name, "came more than once with different values: send it once"))
     for name, value in raw.items():

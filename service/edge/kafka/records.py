@@ -12,7 +12,6 @@ from typing import Any, Final, TypeAlias
 from eurouter.v1 import chat_pb2, responses_pb2
 
 from service import wire
-from service.api.responses.ids import is_response_id
 from service.api.responses.submission import Submission
 from service.domain.calls import CallContext, Principal
 from service.domain.consuming import Record
@@ -23,7 +22,7 @@ from service.edge.kafka import names
 from service.edge.kafka.batch_lines import BODY, Api, is_line, read_line
 from service.edge.kafka.framing import Form, read_document, read_message, undecodable, unframe
 from service.edge.kafka.identity import Identities, Identity
-from service.edge.kafka.ids import key_of, response_id_of
+from service.edge.kafka.ids import DERIVED, key_of, may_be_chosen, response_id_of
 from service.edge.kafka.record import Headers, read_headers
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, malformed
 from service.edge.submission import submission_of
@@ -120,16 +119,24 @@ def read_record(record: Record, rules: IntakeRules, now: float, *, vouched_owner
     owner = vouched_owner or rules.identities.bound_owner(record.topic)
     try:
         value = _checked_value(record, rules.max_value_bytes)
-        headers = read_headers(record.headers, rules.identities.headers)
-        if vouched_owner is None:
-            identity = rules.identities.identify(record, headers)
-        else:
-            identity = rules.identities.vouched(vouched_owner, record, headers)
+        headers, identity = identified(record, rules, vouched_owner)
         owner = identity.principal.owner
         return _intake(record, value, headers, identity, rules.hint_fields, now)
     except RejectedRecordError as rejected:
         rejected.owner = owner
         raise
+
+
+def identified(record: Record, rules: IntakeRules, vouched_owner: str | None) -> tuple[Headers, Identity]:
+    """What this door reads of a record's headers, and who submitted it; `vouched_owner` as above.
+
+    Raises:
+        RejectedRecordError: UNAUTHENTICATED, BAD_SIGNATURE, or INVALID headers.
+    """
+    headers = read_headers(record.headers, rules.identities.headers)
+    if vouched_owner is None:
+        return headers, rules.identities.identify(record, headers)
+    return headers, rules.identities.vouched(vouched_owner, record, headers)
 
 
 def _checked_value(record: Record, most: int) -> bytes:
@@ -290,8 +297,9 @@ def _bound_topic(identity: Identity) -> str | None:
 
 def _chosen_id(headers: Mapping[str, str]) -> str | None:
     chosen = headers.get(names.RESPONSE_ID)
-    if chosen is not None and not is_response_id(chosen):
-        raise malformed(Violation(names.RESPONSE_ID, "must be resp_ and 36 hexadecimal digits in lower case"))
+    if chosen is not None and not may_be_chosen(chosen):
+        must = f"must be resp_ and 36 hexadecimal digits in lower case, and not begin with resp_{DERIVED}"
+        raise malformed(Violation(names.RESPONSE_ID, f"{must}: ids that are made of owner and key do"))
     return chosen
 
 

@@ -39,9 +39,10 @@ class RejectedRecordError(Exception):
     def __init__(
         self, reason: Rejection, message: str, *, violations: Sequence[Violation] = (), owner: str = ""
     ) -> None:
-        super().__init__(message)
+        # Names of fields are the caller's: nothing that a terminal or a log would obey goes on from here.
+        self.message = message if message.isprintable() else _printable(message)
+        super().__init__(self.message)
         self.reason = reason
-        self.message = message
         self.violations = tuple(violations)
         self.owner = owner
 
@@ -63,6 +64,13 @@ def rejection_of(error: ServiceError, owner: str, path_prefix: str = "") -> Reje
     violations = tuple(Violation(_below(path_prefix, one.path), one.message) for one in error.violations)
     text = _sentence(violations) if violations and path_prefix else error.message
     return RejectedRecordError(reason, text, violations=violations, owner=owner)
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        one if one.isprintable() else " " if one.isspace() else one.encode("unicode_escape").decode()
+        for one in text
+    )
 
 
 def _below(prefix: str, path: str) -> str:

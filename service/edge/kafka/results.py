@@ -49,11 +49,15 @@ class Results:
         self._content = content
 
     def render(self, row: OutboxRow, *, small: bool) -> Message | None:
-        """The message of a row; None for a result whose response is gone. `small`: without content."""
+        """The message of a row; None for a result whose response is gone. `small`: without content.
+
+        Raises:
+            ValueError: what the row says is not known here.
+        """
         record = row.record
         match record.kind:
             case OutboxKind.WAKE:
-                return Message(self._topics.jobs, record.key, record.key, _trace(record.headers))
+                return Message(self._topics.jobs, record.key, record.key)
             case OutboxKind.RESULT:
                 return self._result(row, small=small)
             case OutboxKind.TOMBSTONE:
@@ -61,6 +65,8 @@ class Results:
             case OutboxKind.DEAD_LETTER:
                 letter = bare(record) if small else record
                 return Message(letter.topic or self._topics.dlq, letter.key, letter.value, letter.headers)
+            case OutboxKind.UNKNOWN:
+                raise ValueError("a row of a newer version")
             case _:
                 assert_never(record.kind)
 

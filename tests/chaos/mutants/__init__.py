@@ -9,12 +9,15 @@ from typing import Final
 class Mutant:
     """`command` starts it in the place of `python -m workers`; one of `rules` must be broken in every run.
 
-    `seconds`: for how long a plan must go on to show it.
+    `seconds`: for how long a plan must go on to show it. `brokers`: how many of Kafka's it needs. `slow`: what it
+    loses is waited for, for longer than a test may take.
     """
 
     command: Sequence[str]
     seconds: float
     rules: frozenset[str]
+    brokers: int = 0
+    slow: bool = False
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
@@ -25,5 +28,18 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         ("-m", "tests.chaos.mutants.no_epoch_check"),
         2.5,
         frozenset({"nothing_follows_the_end", "what_was_told_holds"}),
+    ),
+    "no_wait_for_acks": Mutant(
+        ("-m", "tests.chaos.mutants.no_wait_for_acks"),
+        10.0,
+        frozenset({"nothing_follows_a_tombstone"}),
+        brokers=1,
+    ),
+    "offsets_first": Mutant(
+        ("-m", "tests.chaos.mutants.offsets_first"),
+        10.0,
+        frozenset({"every_record_is_a_job_or_a_dead_letter"}),
+        brokers=1,
+        slow=True,
     ),
 }
