@@ -1,13 +1,12 @@
 # Everything a person or CI does here; needs make and Python 3.11 or newer, nothing else.
 # Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest), WORKERS (processes that
-# test side by side: a number; one more than there are cores, four at most), and of make chaos SEED, JOBS, KAFKA=1 (half of
+# test side by side: a number, or auto for one a core, four at most), and of make chaos SEED, JOBS, KAFKA=1 (half of
 # the jobs by Kafka), BROKERS (how many it has then: 1 or 3) and MUTANT (a worker that lacks a part, by its
 # name in tests/chaos/mutants, which must be found).
 
 PYTHON ?= python3
 PYTEST ?=
-# Most tests wait for sockets: one process more than there are cores.
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+WORKERS ?= auto
 SEED ?= 1
 JOBS ?= 300
 MUTANT ?=

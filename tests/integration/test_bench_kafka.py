@@ -1,75 +1,13 @@
-"""The benchmark's group with Kafka: a tiny run of all of it, and its verdicts."""
+"""The verdicts of the benchmark's group with Kafka. A run verifies itself what it measured."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
-
 import orjson
-import pytest
 
-from bench import measure
-from bench.jobs.run import place_of
-from bench.kafka import report, run
+from bench.kafka import report
 from bench.kafka.client import record_of, small_record
-from bench.kafka.sizes import BY, FORMS, JSON, OFF, ON, PROTOBUF, WAYS, Sizes
-from bench.run import Options, Raw, Stage
+from bench.kafka.sizes import BY, FORMS, JSON, OFF, ON, PROTOBUF
 from bench.traffic import ONE_TOKEN_MODEL, grpc_call
-from tests.kafka import prepare
-from tests.support import parts, postgres
-
-TINY = Sizes(rounds=1, calls=30, seconds=0.5, records=1200, wakes=5)
-
-
-@pytest.fixture(scope="module")
-def found() -> Iterator[dict[str, Any]]:
-    parts.require("a private PostgreSQL", postgres.can_start(), postgres.HOW)
-    parts.require("a Kafka of our own", prepare.can_start(), prepare.how())
-    options = Options(1, quick=True, groups=frozenset({"kafka"}), servers=frozenset())
-    with (
-        tempfile.TemporaryDirectory(prefix="eurouter-bench-") as folder,
-        Stage(options, Path(folder), Raw()) as stage,
-        ExitStack() as stack,
-    ):
-        yield run.everything(place_of(stage, stack), TINY, lambda _: None)
-
-
-@pytest.mark.skipif(not measure.supported(), reason="part missing: /proc: the benchmark runs on Linux")
-@pytest.mark.timeout(300)
-@pytest.mark.xdist_group("kafka")
-def test_every_row_with_kafka_is_measured_and_judged(found: dict[str, Any]) -> None:
-    for load in ("costs", "arrivals"):
-        for way in WAYS:
-            (cost,) = found[load][way]
-            assert 100 < cost["worker"] < cost["total"] < 1_000_000
-    assert found["published"][OFF] == [[]]
-    for way in (ON, BY):
-        (lags,) = found["published"][way]
-        assert 20 < len(lags) < 200
-        assert all(-0.05 < lag < 30 for lag in lags)
-    assert len(found["wakes"]["woken"]) == TINY.wakes
-    assert all(-0.05 < wait < 5 for wait in found["wakes"]["woken"])
-    for form in FORMS:
-        (taken,) = found["intake"][form]
-        assert taken["rate"] > 20
-        assert 10 < taken["cpu"] < 1_000_000
-    # Of each way back to back, warm and measured, as they arrived, those of the wake-ups, and four to compare.
-    arrived = sum(len(found["published"][way][0]) for way in (ON, BY))
-    assert found["results"] == 2 * (20 + TINY.calls) + arrived + TINY.wakes + 5 + 4
-    verdicts = report.verdicts(found)
-    assert [verdict.what for verdict in verdicts if verdict.met is None] == []
-    told = report.tables(found)
-    for words in (
-        "by Kafka",
-        "added by Kafka",
-        "intake, protobuf",
-        "wake-up to claim, p99",
-        "each with its result",
-    ):
-        assert words in told
 
 
 def test_what_kafka_adds_is_judged_round_by_round() -> None:
