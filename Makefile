@@ -16,6 +16,7 @@ BROKERS ?= 1
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 SIDE_BY_SIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
+QUICK := -m "not slow"
 BASELINE := protos/baseline.binpb
 BASELINE_FROM_PROTOS := $(notdir $(BASELINE))
 
@@ -86,9 +87,12 @@ run-kafka: $(INSTALLED) kafka ## a Kafka broker on 127.0.0.1:9092 for trying thi
 
 ## Checking
 
-test: setup $(PROTOS) clients kafka ## all tests; the last line names what did not run on this machine
-	@echo "==> running the tests"
-	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST)
+test: setup $(PROTOS) clients kafka ## the tests; the last line names what did not run on this machine
+	@echo "==> running the tests, but those that are marked slow: make test-all"
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(PYTEST)
+
+test-all: QUICK :=
+test-all: test ## all tests, also those of brokers that die, stop and come back (10 minutes more)
 
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 
@@ -96,7 +100,7 @@ check: lint types imports protos-check tests-only ## every check, each once: lin
 tests-only: setup $(PROTOS) clients kafka
 	@echo "==> running the tests"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) \
-	  --ignore=tests/architecture/test_tools.py $(PYTEST)
+	  --ignore=tests/architecture/test_tools.py $(QUICK) $(PYTEST)
 
 # The tests have no network: what the example clients need from registries comes before. It never fails: the tests
 # name what could not be had.

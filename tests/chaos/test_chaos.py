@@ -38,6 +38,7 @@ async def test_whoever_dies_stops_or_leaves_every_job_ends_once_and_followers_se
 WITHOUT_KAFKA = [name for name in sorted(MUTANTS) if not MUTANTS[name].brokers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(WITHOUT_KAFKA, start=2)))
 async def test_a_worker_that_lacks_a_part_is_found(cluster: Cluster, seed: int, name: str) -> None:
     mutant = MUTANTS[name]

@@ -23,6 +23,8 @@ from bench.run import Options, Raw, Stage
 from bench.traffic import BURST_MODEL, UNARY_MODEL
 from tests.support import parts, postgres
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(not measure.supported(), reason="part missing: /proc: the benchmark runs on Linux")
 
 TINY = Sizes(rounds=1, calls=20, seconds=0.5, drain=100, streams=160, followed=2, claims=3, few=1000, many=2000)

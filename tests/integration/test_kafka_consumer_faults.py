@@ -15,6 +15,8 @@ from service.domain.consuming import ConsumerError, Place, Record
 from tests.support.kafka import KafkaCluster
 from tests.support.kafka_clients import Kafka, Topics
 
+pytestmark = pytest.mark.slow
+
 
 async def started(kafka: Kafka, group: str, *topics: str, **others: Any) -> KafkaConsumer:
     consumer = KafkaConsumer(

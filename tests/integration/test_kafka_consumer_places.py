@@ -15,6 +15,8 @@ from service.domain.consuming import ConsumerError, Place, Record
 from tests.support.kafka import KafkaCluster
 from tests.support.kafka_clients import Kafka, Topics
 
+pytestmark = pytest.mark.slow
+
 Answer = Callable[[Any], Any]
 Starter = Callable[..., Coroutine[Any, Any, KafkaConsumer]]
 

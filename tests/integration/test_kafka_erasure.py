@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import pytest
 from eurouter.v1 import responses_pb2 as pb
 
 from adapters.database.url import SqliteTarget, parse_url
@@ -20,8 +19,6 @@ from tests.support.kafka_clients import COMPACTED_SOON
 from tests.support.kafka_world import PARTITIONS, Reader, kafka_section
 from tests.support.running import Child, ask_response, running_child
 from tests.support.worker_child import worker_child
-
-pytestmark = pytest.mark.slow
 
 ERASED: Final = "ErasedMarkerOfThisTest"
 SUBMITTED: Final = "SubmittedMarkerOfThisTest"

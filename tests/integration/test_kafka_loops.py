@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from aiokafka import TopicPartition
 
 from adapters.kafka.consumer import KafkaConsumer
@@ -18,6 +19,8 @@ from tests.support.kafka_clients import Kafka, Topics
 from workers.intake import IntakeLoop
 from workers.intake_settings import IntakeSettings
 from workers.wakeups import WakeUpLoop
+
+pytestmark = pytest.mark.slow
 
 PARTITIONS = 3
 
