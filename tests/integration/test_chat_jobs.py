@@ -265,10 +265,11 @@ async def test_it_outlives_its_worker_and_is_made_anew_by_another(tmp_path: Path
     folders = [tmp_path / name for name in ("accepts", "first", "second")]
     for folder in folders:
         folder.mkdir()
-    async with responses_door(folders[0], {**database, "jobs": {"here": False}}) as door:
-        made = await submit(door, ask("sim/alpha", stream=True))
     async with running_child(folders[1], {**database, "jobs": {"lease_seconds": 3}}) as child:
+        # Before there is a job: it would be answered at once by what stands there else.
         child.alpha.script(LONG)
+        async with responses_door(folders[0], {**database, "jobs": {"here": False}}) as door:
+            made = await submit(door, ask("sim/alpha", stream=True))
         await until(lambda: bool(child.alpha.calls), "the call begins")
         await asyncio.sleep(0.5)
         child.process.kill()
