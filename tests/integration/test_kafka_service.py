@@ -187,7 +187,10 @@ async def test_a_job_is_followed_while_it_runs(world: KafkaWorld) -> None:
     call = world.door.up.responses.FollowResponse(pb.FollowResponseRequest(response_id=mine))
     seen = [event async for event in call]
     assert [event.sequence_number for event in seen] == list(range(len(seen)))
-    assert sum(event.WhichOneof("event") == "output_text_delta" for event in seen) == 20
+    deltas = [event.output_text_delta.delta for event in seen if event.WhichOneof("event") == "output_text_delta"]
+    # A busy process gathers some of the twenty.
+    assert 1 < len(deltas) <= 20
+    assert "".join(deltas) == seen[-1].completed.response.output[0].message.content[0].output_text.text
     told = await world.result(sent)
     assert (told.id, told.json["output"][0]["id"]) == (mine, seen[-1].completed.response.output[0].message.id)
 
