@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -63,6 +63,7 @@ class FaultyJobs:
         self.begun: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.stopped = asyncio.Event()
+        self.sent: set[asyncio.Task[Any]] = set()
         self._going = asyncio.Event()
         self._inside = 0
         self._store = store
@@ -80,7 +81,8 @@ class FaultyJobs:
             await self._pass(name, number, "before")
             self._inside += 1
             try:
-                answer = await method(*arguments, **options)
+                # What reached the database is done there, whatever becomes of the process that sent it.
+                answer = await asyncio.shield(self._send(method(*arguments, **options)))
             finally:
                 self._inside -= 1
             await self._pass(name, number, "after")
@@ -116,6 +118,18 @@ class FaultyJobs:
         """It was only stopped: everything goes on where it was."""
         self.stopped.clear()
         self._going.set()
+
+    def _send(self, call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(call)
+        self.sent.add(task)
+        task.add_done_callback(self._sent)
+        return task
+
+    def _sent(self, task: asyncio.Task[Any]) -> None:
+        self.sent.discard(task)
+        if not task.cancelled():
+            # Nobody may be left who would ask.
+            task.exception()
 
     async def _pass(self, name: str, number: int, when: str) -> None:
         point = self.point
@@ -240,7 +254,7 @@ class Lab(World):
                 await asyncio.wait((task, left), timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
                 left.cancel()
             if not task.done():
-                await _gone(before)
+                await _gone(before, store.sent)
             elif not task.cancelled():
                 task.result()
             self.store = self.plain
@@ -252,10 +266,10 @@ class Lab(World):
         return f"{uuid4().hex}{uuid4().hex[:4]}"
 
 
-async def _gone(before: set[asyncio.Task[Any]]) -> None:
-    """Ends every task that began since; again those that their ends begin."""
+async def _gone(before: set[asyncio.Task[Any]], sent: set[asyncio.Task[Any]]) -> None:
+    """Ends every task that began since, and again those that their ends begin, but what was sent to the store."""
     async with asyncio.timeout(_PATIENCE):
-        while since := {task for task in asyncio.all_tasks() - before if not _is_to_stay(task)}:
+        while since := {task for task in asyncio.all_tasks() - before - sent if not _is_to_stay(task)}:
             for task in since:
                 task.cancel()
             await asyncio.wait(since, timeout=0.05)
