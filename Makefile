@@ -92,7 +92,7 @@ test: setup $(PROTOS) clients kafka ## the tests; the last line names what did n
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(PYTEST)
 
 test-all: QUICK :=
-test-all: test ## all tests, also those of brokers that die, stop and come back (10 minutes more)
+test-all: test ## all tests, also those of brokers that die, stop and come back
 
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 

@@ -1,6 +1,6 @@
 """What asks providers and works on jobs, below any door: built from settings, the same in every process of ours.
 
-Beside bootstrap the only module that names concrete adapters.
+Beside bootstrap, the worker's service and the two of Kafka the only module that names concrete adapters.
 """
 
 from __future__ import annotations

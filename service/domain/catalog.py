@@ -126,6 +126,17 @@ class Quirks:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """A reasoning effort in a model's own terms, one of the two.
+
+    `level` is the provider's word; `budget` is the most tokens of reasoning, 0 for none.
+    """
+
+    level: str | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """Someone who serves models.
 
@@ -160,7 +171,8 @@ class Endpoint:
     `id` is "provider/model id". `upstream_model` is the provider's name of the model. `facts` are the
     endpoint's over the provider's. `expressible` is the dialect's table less what the row refuses and what
     the model's modalities rule out. Lengths in tokens, None when not stated. `concurrency` is how many calls
-    it bears at a time from one process of ours, None when nobody counts.
+    it bears at a time from one process of ours, None when nobody counts. `efforts` tells what the model takes for
+    each reasoning effort of ours; empty where its dialect's own table holds.
     """
 
     id: str
@@ -174,6 +186,7 @@ class Endpoint:
     context_length: int | None = None
     max_output_tokens: int | None = None
     concurrency: int | None = None
+    efforts: Mapping[str, Effort] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ ineligible, a *hint* is left out and named in the answer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 
@@ -45,6 +47,7 @@ class Field(StrEnum):
     TOOL_CHOICE_ALLOWED = "tool_choice.allowed_tools"
     PARALLEL_TOOL_CALLS = "parallel_tool_calls"
     IMAGE_INPUT = "image_url"
+    IMAGE_URL = "image_url.url"
     AUDIO_INPUT = "input_audio"
     FILE_INPUT = "file"
     FILE_URL = "file.file_url"
@@ -106,5 +109,20 @@ a custom tool binds the model's writing, not what the caller may get: callers ch
 reasoning summary is a second account of reasoning that stays the same without it; agents ask for it always.
 """
 
+BRIDGES: Final[Mapping[Field, frozenset[Field]]] = MappingProxyType(
+    {
+        Field.CUSTOM_TOOLS: frozenset({Field.TOOLS}),
+        Field.LOCAL_TOOLS: frozenset({Field.TOOLS}),
+        Field.IMAGE_URL: frozenset({Field.IMAGE_INPUT}),
+        Field.FILE_URL: frozenset({Field.FILE_INPUT}),
+        Field.JSON_SCHEMA: frozenset({Field.TOOLS, Field.TOOL_CHOICE}),
+    }
+)
+"""Fields that an endpoint without them can be made to serve, and what it needs for that.
+
+Tools become functions, their calls mapped back (service/domain/bridge.py); what stands at an address is fetched
+and sent inline; a schema becomes a tool that must be called.
+"""
+
 BRIDGED: Final[frozenset[Field]] = frozenset({Field.CUSTOM_TOOLS, Field.LOCAL_TOOLS})
-"""Tools that an endpoint without them gets as functions, their calls mapped back (service/domain/bridge.py)."""
+"""The bridges that every call may use; the others only where they are allowed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
-from service.domain.fields import BRIDGED, HINTS, Field
+from service.domain.fields import BRIDGES, HINTS, Field
 from service.domain.preferences import OPEN, Floor, Policy, Preferences
 from service.domain.regions import EU, inside
 from service.domain.routing import Filter, Needs
@@ -160,7 +160,7 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> Said | Unsa
     can = endpoint.expressible
     if not (needs.extra or needs.dialects or needs.server_tools or too_long) and can.issuperset(needs.fields):
         return _ALL_SAID
-    binding, bridged, hints = _missing(can, needs.fields)
+    binding, bridged, hints = _missing(can, needs)
     foreign = [path for dialect, path in needs.dialects.items() if dialect != endpoint.provider.dialect]
     unknown = sorted(needs.extra - endpoint.provider.passthrough)
     refused = [name for name in unknown if name not in needs.extra_hints]
@@ -186,19 +186,19 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> Said | Unsa
     return Said(ignored, len(left_out)) if ignored else _ALL_SAID
 
 
-def _missing(can: frozenset[Field], asked: Mapping[Field, str]) -> tuple[list[str], list[str], set[str]]:
-    """The paths of fields that an endpoint lacks: those that bind, those that become functions, and hints."""
+def _missing(can: frozenset[Field], needs: Needs) -> tuple[list[str], list[str], set[str]]:
+    """The paths of fields that an endpoint lacks: those that bind, those that are bridged, and hints."""
     binding: list[str] = []
     bridged: list[str] = []
     hints: set[str] = set()
-    for field, path in asked.items():
+    for field, path in needs.fields.items():
         # A custom tool that becomes a function takes its grammar with it.
         lost = field not in can or (field is Field.CUSTOM_GRAMMAR and Field.CUSTOM_TOOLS not in can)
         if not lost:
             continue
         if field in HINTS:
             hints.add(_without_indexes(path))
-        elif field in BRIDGED and Field.TOOLS in can:
+        elif field in needs.bridges and can >= BRIDGES[field]:
             bridged.append(path)
         else:
             binding.append(path)

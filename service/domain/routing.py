@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from service.domain.catalog import Endpoint, Model
-from service.domain.fields import Field
+from service.domain.fields import BRIDGED, Field
 
 _PLAIN: Final = "!#$&'()*+,/:;=?@[] \"<>\\^`{|}"
 _MAX_LIST: Final = 2000
@@ -30,7 +30,8 @@ class Needs:
     the dialects whose opaque parts the request holds: an endpoint must speak each. `server_tools` maps the
     path of each tool that providers run by themselves, and of each trace of one in history, to its dialect:
     an endpoint of another dialect leaves them out, comes after those that need not, and they are named as
-    ignored. `max_output_tokens` is the caller's limit, None without one.
+    ignored. `max_output_tokens` is the caller's limit, None without one. `bridges` are the fields that may be
+    bridged for this call where an endpoint lacks them.
     """
 
     fields: Mapping[Field, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -39,6 +40,7 @@ class Needs:
     dialects: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     max_output_tokens: int | None = None
     server_tools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    bridges: frozenset[Field] = BRIDGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from tests.support.statuses import reason_of, retry_delay_of, trailers_of
 
 DIALECTS = ("alpha", "beta")
 RPCS = ("unary", "stream")
-QUICK = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 0.4, "idle_seconds": 0.3, "total_seconds": 5}}
+QUICK = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 1, "idle_seconds": 1, "total_seconds": 5}}
 
 EARLY: dict[str, tuple[Fault, Reason]] = {
     "cut before the first token": (Cut(0), Reason.PROVIDER_BROKEN_ANSWER),

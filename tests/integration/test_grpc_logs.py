@@ -110,7 +110,7 @@ async def test_no_prompt_no_answer_and_no_key_is_ever_logged(tmp_path: Path, log
         "log": {"level": "debug", "format": log_format},
         "key_pepper": "env:KEY_PEPPER",
         "keys": [row],
-        "upstream": {"first_byte_seconds": 0.3, "idle_seconds": 0.3},
+        "upstream": {"first_byte_seconds": 1, "idle_seconds": 1},
         "drain": {"pause_seconds": 0, "finish_seconds": 0.2},
     }
     env = {"KEY_PEPPER": PEPPER}

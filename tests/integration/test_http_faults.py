@@ -41,7 +41,7 @@ from service.edge.http_server import HttpOptions, HttpServer
 from tests.support.http_door import Door, body, http_door
 from tests.support.running import ALPHA_KEY, BETA_KEY
 
-QUICK = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 0.3, "idle_seconds": 0.3}}
+QUICK = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 1, "idle_seconds": 1}}
 
 # (fault, reason, retried by clients)
 BEFORE: list[tuple[Fault, Reason, bool]] = [

@@ -64,7 +64,7 @@ def functions_only(alpha: str, beta: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[InProcess]:
-    quick = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 0.3, "idle_seconds": 0.3}}
+    quick = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 1, "idle_seconds": 1}}
     async with running_service(tmp_path, quick, functions_only) as running:
         yield running
 

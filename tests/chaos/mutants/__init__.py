@@ -9,15 +9,13 @@ from typing import Final
 class Mutant:
     """`command` starts it in the place of `python -m workers`; one of `rules` must be broken in every run.
 
-    `seconds`: for how long a plan must go on to show it. `brokers`: how many of Kafka's it needs. `slow`: what it
-    loses is waited for, for longer than a test may take.
+    `seconds`: for how long a plan must go on to show it. `brokers`: how many of Kafka's it needs.
     """
 
     command: Sequence[str]
     seconds: float
     rules: frozenset[str]
     brokers: int = 0
-    slow: bool = False
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
@@ -40,6 +38,5 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         10.0,
         frozenset({"every_record_is_a_job_or_a_dead_letter"}),
         brokers=1,
-        slow=True,
     ),
 }
