@@ -25,12 +25,13 @@ PYTHON_OK := .venv/.python-ok
 INSTALLED := .venv/.installed
 MODEL := .venv-model/.installed
 PROTOS := .venv-protos/.installed
+LITELLM := .venv-litellm/.installed-1.109.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup model run run-kafka smoke test check tests-only clients clients-heavy kafka lint format types imports \
-	protos protos-check protos-baseline golden docs conformance chaos bench lock clean
+	protos protos-check protos-baseline golden docs conformance differential chaos bench lock clean
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
@@ -163,6 +164,19 @@ conformance: setup ## npm llmprobe over the simulator and the local model; write
 	@$(BIN)/python -m tests.conformance.prepare
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.conformance
 
+# Its own list wants a certifi that some indexes don't have yet, for a network that nobody uses here: --no-deps.
+$(LITELLM): $(PYTHON_OK)
+	@echo "==> installing LiteLLM into .venv-litellm (a minute the first time)"
+	@$(PYTHON) -m venv .venv-litellm
+	@.venv-litellm/bin/python $(PIP_INSTALL) --no-deps litellm==$(LITELLM:.venv-litellm/.installed-%=%)
+	@.venv-litellm/bin/python $(PIP_INSTALL) fastuuid filelock 'httpx[http2]' 'openai>=2.20,<4' python-dotenv pyyaml \
+	  packaging 'importlib-metadata<9' tiktoken tokenizers 'huggingface-hub<2' 'click<9' jinja2 'aiohttp>=3.14.2' \
+	  'anyio>=4.14' 'pydantic<3' 'pydantic-settings>=2.14.1' jsonschema 'boto3>=1.43.117' certifi typing-extensions
+	@touch $@
+
+differential: $(INSTALLED) $(LITELLM) ## our requests beside LiteLLM's, each difference explained; writes docs/differential.md
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.differential
+
 chaos: setup kafka ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 KAFKA=1 (2 min)
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) \
 	  $(if $(filter-out 0,$(KAFKA)),--brokers $(BROKERS)) $(if $(MUTANT),--mutant $(MUTANT))
@@ -190,6 +204,6 @@ lock: $(PYTHON_OK) ## make the lock files anew from the package index
 	@rm -rf .venv-uv
 
 clean: ## remove the environments, caches and results
-	rm -rf .venv .venv-model .venv-protos .venv-uv build dist bench/results
+	rm -rf .venv .venv-model .venv-protos .venv-litellm .venv-uv build dist bench/results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

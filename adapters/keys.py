@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain.calls import Principal
@@ -53,15 +53,17 @@ class KeyRow:
     disabled: bool = False
     admin: bool = False
     floor: Floor = OPEN
+    fetch_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerRow:
-    """An owner: the names of client certificates that speak for it, and its own floor."""
+    """An owner: the names of client certificates that speak for it, its own floor, what all its calls may do."""
 
     name: str
     certificates: tuple[str, ...] = ()
     floor: Floor = OPEN
+    fetch_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class SettingsKeys:
         rows = self._rows()
         if not rows:
             if self._open():
-                return LOCAL
+                return self._local()
             raise ServiceError(Reason.INVALID_KEY, _NO_OWNER)
         if not presented:
             raise ServiceError(Reason.INVALID_KEY, _NOT_SENT)
@@ -148,12 +150,16 @@ class SettingsKeys:
             raise ServiceError(Reason.INVALID_KEY, _DISABLED)
         return known.principal
 
+    def _local(self) -> Principal:
+        row = next((owner for owner in self._owners() if owner.name == LOCAL.owner), None)
+        return LOCAL if row is None or not row.fetch_media else replace(LOCAL, fetch_media=True)
+
     def _index(self, rows: Sequence[KeyRow]) -> dict[str, _Known]:
         owners = self._owners()
         if self._indexed is None or self._indexed[0] is not rows or self._indexed[1] is not owners:
-            floors = {owner.name: owner.floor for owner in owners}
+            by_name = {owner.name: owner for owner in owners}
             self._known = {
-                row.id: _Known(bytes.fromhex(row.hash), _principal(row, floors.get(row.owner)), row.disabled)
+                row.id: _Known(bytes.fromhex(row.hash), _principal(row, by_name.get(row.owner)), row.disabled)
                 for row in rows
             }
             self._indexed = (rows, owners)
@@ -173,7 +179,7 @@ class CertificateOwners:
         owners = self._owners()
         if owners is not self._indexed:
             self._principals = {
-                name: Principal(owner=owner.name, floor=owner.floor)
+                name: Principal(owner=owner.name, floor=owner.floor, fetch_media=owner.fetch_media)
                 for owner in owners
                 for name in owner.certificates
             }
@@ -181,6 +187,7 @@ class CertificateOwners:
         return next((self._principals[name] for name in names if name in self._principals), None)
 
 
-def _principal(row: KeyRow, owners_floor: Floor | None) -> Principal:
-    floor = row.floor.narrowed_by(owners_floor) if owners_floor is not None else row.floor
-    return Principal(owner=row.owner, key_id=row.id, admin=row.admin, floor=floor)
+def _principal(row: KeyRow, owner: OwnerRow | None) -> Principal:
+    floor = row.floor.narrowed_by(owner.floor) if owner is not None else row.floor
+    fetch = row.fetch_media or (owner is not None and owner.fetch_media)
+    return Principal(owner=row.owner, key_id=row.id, admin=row.admin, floor=floor, fetch_media=fetch)

@@ -20,7 +20,9 @@ from prometheus_client import (
     values,
 )
 
+from adapters.usage_telemetry import UsageCounters
 from service.domain.catalog import Endpoint
+from service.domain.events import Usage
 from service.domain.failure import OPERATORS_FAULT, FailureKind
 
 ATTEMPT_FAILED: Final = "attempt_failed"
@@ -89,16 +91,10 @@ class PrometheusTelemetry:
             registry=registry,
             buckets=_LATENCY_BUCKETS,
         )
-        self._tokens = Counter(
-            "eurouter_tokens",
-            "Tokens by provider, model and direction.",
-            ("provider", "model", "direction"),
-            registry=registry,
-        )
+        self._usage = UsageCounters(registry)
         self._endpoint_in_flight, self._passed_over = _counted_endpoints(registry)
         self._by_request: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._by_attempt: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._by_tokens: dict[str, tuple[Counter, Counter]] = {}
 
     def request_started(self) -> None:
         """A call was admitted."""
@@ -136,15 +132,9 @@ class PrometheusTelemetry:
         """A stream's first visible event came."""
         self._first_token.labels(endpoint.provider.slug).observe(seconds)
 
-    def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
-        """An answer's usage."""
-        found = self._by_tokens.get(endpoint.id)
-        if found is None:
-            labels = (endpoint.provider.slug, endpoint.model)
-            found = (self._tokens.labels(*labels, "input"), self._tokens.labels(*labels, "output"))
-            self._by_tokens[endpoint.id] = found
-        found[0].inc(input_tokens)
-        found[1].inc(output_tokens)
+    def used(self, endpoint: Endpoint, usage: Usage) -> None:
+        """What an answer used and costs."""
+        self._usage.add(endpoint, usage)
 
     def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
         """So many calls are under way at the endpoint."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from service.adapt import Adapted, Adapter
+from service.adapt import Adapted
 from service.attempt_errors import Busy, Failed, all_busy, error_of, most_useful, out_of_time
 from service.capacity import Capacity, Slot
 from service.domain.calls import CallContext
@@ -18,9 +18,9 @@ from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Usage
 from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
-from service.domain.generation import Generation
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
+from service.inline import Fitting
 from service.patience import Patience, RouterSettings
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Attempts:
     def __init__(
         self,
         plan: Plan,
-        generation: Generation,
+        fitting: Fitting,
         context: CallContext,
         settings: RouterSettings,
         health: Health,
@@ -57,7 +57,7 @@ class Attempts:
         self._capacity = capacity
         self._clock = clock
         self._sleep = sleep
-        self._adapter = Adapter(generation)
+        self._adapter = fitting
         self._queue = plan.attempts
         self._position = 0
         self._too_long: list[tuple[Attempt, Adapted]] = []
@@ -70,7 +70,7 @@ class Attempts:
         self._retried = False
         self.current = plan.attempts[0]
         self.decision = self._decide(self.current)
-        self.adapted = Adapted(generation)
+        self.adapted = Adapted(fitting.generation)
         self.started = 0.0
 
     async def run(self, attempt: Callable[[Endpoint, Adapted], Awaitable[T]]) -> T:
@@ -79,8 +79,10 @@ class Attempts:
         However it ends: `release` when what the attempt began is over.
 
         Raises:
-            ServiceError: none did, or time ran out.
+            ServiceError: none did, time ran out, or what stands at an address can't be had.
         """
+        # Before any place is taken: a slow host of somebody else's must not hold one.
+        await self._adapter.prepare(self.current.endpoint)
         while True:
             adapted = await self._next()
             self.started = self._clock()
@@ -99,7 +101,8 @@ class Attempts:
                     raise late or most_useful(self._failed, self._busy, self.decision) from error
                 if late is not None:
                     raise late from error
-            except ServiceError as refusal:
+            except ServiceError as error:
+                refusal = adapted.reworded(error)
                 if refusal.reason is not Reason.INVALID_REQUEST:
                     self.ended(FailureKind.UNKNOWN)
                     raise
@@ -114,9 +117,9 @@ class Attempts:
                 self.ended(FailureKind.UNKNOWN)
                 raise
 
-    def failed_after_commit(self, failure: Failure) -> ServiceError:
-        """Records a failure after which nothing may fall back any more, and gives its error."""
-        late = self._note(failure)
+    def failed_after_commit(self, failure: Failure, usage: Usage | None) -> ServiceError:
+        """Records a failure after which nothing may fall back any more, and gives its error; `usage` so far."""
+        late = self._note(failure, usage)
         return late or error_of(self._failed[-1], self._failed, self._busy, self.decision)
 
     def release(self) -> None:
@@ -140,21 +143,21 @@ class Attempts:
         self._telemetry.attempt(endpoint, "ok", seconds)
         self._health.succeeded(endpoint.id, ttft, tokens, seconds)
         if usage is not None:
-            self._telemetry.tokens(endpoint, usage.input_tokens, tokens)
+            self._telemetry.used(endpoint, usage)
 
     def ended(self, outcome: str, usage: Usage | None = None) -> None:
         """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt, `usage` so far."""
         endpoint = self.current.endpoint
         self._telemetry.attempt(endpoint, outcome, self._clock() - self.started)
         if usage is not None:
-            self._telemetry.tokens(endpoint, usage.input_tokens, usage.output_tokens)
+            self._telemetry.used(endpoint, usage)
 
     def _decide(self, attempt: Attempt, truncated: tuple[str, ...] = ()) -> Decision:
         return attempt.decision(self._plan.strategy, len(self._failed), truncated)
 
-    def _note(self, failure: Failure) -> ServiceError | None:
+    def _note(self, failure: Failure, usage: Usage | None = None) -> ServiceError | None:
         """Puts a failure on record; the error to end with when it was the caller's time that ran out."""
-        self.ended(failure.kind)
+        self.ended(failure.kind, usage)
         now = self._clock()
         endpoint = self.current.endpoint
         self._failed.append(Failed(endpoint, failure))
@@ -182,6 +185,7 @@ class Attempts:
             attempt = await self._first_with_room()
         attempt = attempt or await self._after_waiting()
         if attempt is not None:
+            await self._adapter.prepare(attempt.endpoint)
             adapted = self._adapter.fit(attempt.endpoint)
         else:
             attempt, adapted = self._cut_harder()

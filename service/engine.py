@@ -24,6 +24,9 @@ from adapters.database.open import Database, DatabaseOptions, open_database
 from adapters.database.sweep import run_sweep
 from adapters.database.url import effective_url
 from adapters.health import OutcomeHealth
+from adapters.media import WebFetcher
+from adapters.media.addresses import IpAddress, is_public
+from adapters.media.telemetry import PrometheusMediaTelemetry
 from adapters.providers.http import HttpSettings
 from adapters.providers.listing import Listing
 from adapters.providers.registry import DIALECTS
@@ -64,7 +67,7 @@ class Start:
     `config` is the settings file; `env` the environment. `catalog` replaces the catalogue's path (the demo's
     own). `share_ports`: one of several processes, with no admin port of its own. Without `drain_pause` a stop
     begins at once: nobody balances load over a process that a person runs in a terminal. A process without
-    `has_doors` needs nothing of what concerns callers.
+    `has_doors` needs nothing of what concerns callers. `fetch_from`: the addresses that media may be fetched from.
     """
 
     config: Path | None = None
@@ -73,6 +76,7 @@ class Start:
     share_ports: bool = False
     drain_pause: bool = True
     has_doors: bool = True
+    fetch_from: Callable[[IpAddress], bool] = is_public
 
 
 class Engine:
@@ -108,8 +112,19 @@ class Engine:
         self.upstream = HttpUpstream(
             DIALECTS, self.secrets, user_agent=USER_AGENT, settings=_http_settings(settings)
         )
+        self.media = WebFetcher(
+            PrometheusMediaTelemetry(self.telemetry.shared_registry),
+            self.live.media,
+            user_agent=USER_AGENT,
+            ca_file=_http_settings(settings).ca_file,
+            allow=start.fetch_from,
+        )
         self.router = Router(
-            self.upstream, OutcomeHealth(time.monotonic), self.telemetry, settings=self.live.router
+            self.upstream,
+            OutcomeHealth(time.monotonic),
+            self.telemetry,
+            settings=self.live.router,
+            media=self.media,
         )
         self.catalog.tell(self.router.capacity.declare)
         self.window = LoadWindow(settings.coalesce.max_window_ms / 1000)
@@ -137,7 +152,7 @@ class Engine:
     @property
     def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """Coroutine functions that end what is left, in this order, when nothing uses it any more."""
-        return (self.upstream.aclose, self.database.aclose)
+        return (self.upstream.aclose, self.media.aclose, self.database.aclose)
 
     def tasks(self) -> Tasks:
         """What runs beside every process's work."""

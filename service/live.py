@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.keys import KeyRow, OwnerRow
+from adapters.media.limits import MediaLimits
 from service.api.chat.handler import ChatSettings
 from service.api.responses.history import ChainLimits
 from service.api.responses.prepare import ResponsesSettings
@@ -45,6 +46,7 @@ class LiveSettings:
         self._router = RouterSettings(
             settings.routing.max_attempts, settings.routing.max_retry_wait_seconds, settings.jobs.endpoint_share
         )
+        self._media = settings.media.limits()
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
         self._owner_rows = settings.owner_rows
@@ -102,6 +104,10 @@ class LiveSettings:
         """Limits of the retry loop."""
         return self._router
 
+    def media(self) -> MediaLimits:
+        """Limits of what is fetched for one call."""
+        return self._media
+
     def deadlines(self) -> DeadlineLimits:
         """How long calls may take."""
         return self._deadlines
@@ -140,4 +146,4 @@ def _intake_rules(settings: Settings) -> IntakeRules:
 
 
 def _terms(row: OwnerSettings) -> OwnerTerms:
-    return OwnerTerms(row.name, row.floor.to_domain(), frozenset(row.reply_topics))
+    return OwnerTerms(row.name, row.floor.to_domain(), frozenset(row.reply_topics), row.fetch_media)

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from service.adapt import Adapted, MappedSource
+from service.adapt import Adapted
 from service.attempts import Attempts
 from service.capacity import Capacity
-from service.domain.calls import CallContext
+from service.domain.calls import CallContext, permitted
 from service.domain.catalog import Endpoint
+from service.domain.cost import last_usage, priced, with_cost
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import (
     VISIBLE,
@@ -28,10 +29,12 @@ from service.domain.events import (
 )
 from service.domain.failure import FailureKind, UpstreamError
 from service.domain.generation import Generation
+from service.domain.money import Cost
 from service.domain.plan import no_endpoint_error, plan
-from service.domain.ports import EventSource, Health, Telemetry, Upstream
+from service.domain.ports import EventSource, Health, MediaFetcher, Telemetry, Upstream
 from service.domain.routing import Decision, Needs, Plan
 from service.domain.selection import Selection
+from service.inline import Fitting
 from service.patience import RouterSettings
 
 __all__ = ["Answer", "Router", "RouterSettings", "Run"]
@@ -44,18 +47,19 @@ _TAIL: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, how it was chosen and by whom it was given."""
+    """A whole answer, how it was chosen, by whom it was given, and what it costs where its usage is known."""
 
     events: Sequence[Event]
     decision: Decision
     endpoint: Endpoint
+    cost: Cost | None = None
 
 
 class Router:
     """Plans calls and runs them. One per process; safe for any number of calls at a time on one loop.
 
     `capacity` counts the calls at endpoints that declare how many they bear: tell it of new catalogues, and
-    of settings with another `background_share`.
+    of settings with another `background_share`. Without `media` no call's principal may have `fetch_media`.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         settings: Callable[[], RouterSettings] = RouterSettings,
+        media: MediaFetcher | None = None,
     ) -> None:
         self._upstream = upstream
         self._health = health
@@ -74,6 +79,7 @@ class Router:
         self._clock = clock
         self._sleep = sleep
         self._settings = settings
+        self._media = media
         self.capacity = Capacity(telemetry, lambda: settings().background_share)
 
     def plan(self, needs: Needs, selection: Selection, owner: str) -> Plan:
@@ -91,15 +97,19 @@ class Router:
         """
         attempts = self._attempts(generation, needs, selection, context)
         upstream = self._upstream
+
+        async def whole(endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
+            await asked.ready()
+            return await asked.whole(await upstream.call(endpoint, asked.generation, context))
+
         try:
-            events = await attempts.run(lambda endpoint, asked: upstream.call(endpoint, asked.generation, context))
-            mapper = attempts.adapted.mapper
-            if mapper is not None:
-                events = mapper.whole(events)
-            attempts.succeeded(None, _last_usage(events))
+            events = await attempts.run(whole)
+            events, used = with_cost(events, attempts.current.endpoint.price, attempts.adapted.generation)
+            attempts.succeeded(None, used)
         finally:
             attempts.release()
-        return Answer(events, attempts.decision, attempts.current.endpoint)
+        cost = used.cost if used is not None else None
+        return Answer(events, attempts.decision, attempts.current.endpoint, cost)
 
     def open(self, generation: Generation, needs: Needs, selection: Selection, context: CallContext) -> Run:
         """A streamed answer; nothing is sent before its first `next`.
@@ -117,19 +127,14 @@ class Router:
     ) -> Attempts:
         settings = self._settings()
         now = self._clock()
+        needs = permitted(needs, context)
         chosen = self._plan(needs, selection, context.principal.owner, settings.max_attempts, now)
         if not chosen.attempts:
             raise no_endpoint_error(chosen, needs, now)
+        fitting = Fitting(generation, needs, self._media, context.deadline, self._clock)
+        health, telemetry = self._health, self._telemetry
         return Attempts(
-            chosen,
-            generation,
-            context,
-            settings,
-            self._health,
-            self._telemetry,
-            self.capacity,
-            self._clock,
-            self._sleep,
+            chosen, fitting, context, settings, health, telemetry, self.capacity, self._clock, self._sleep
         )
 
 
@@ -144,6 +149,7 @@ class Run:
         "_broken",
         "_committed",
         "_context",
+        "_cost",
         "_head",
         "_over",
         "_source",
@@ -161,6 +167,7 @@ class Run:
         self._over = False
         self._broken: ServiceError | None = None
         self._ttft: float | None = None
+        self._cost: Cost | None = None
         self._head: Sequence[Event] = ()
         self._tail: deque[Sequence[Event]] = deque(maxlen=_TAIL)
 
@@ -179,10 +186,16 @@ class Run:
         """Whether the endpoint is final: something visible came, or the answer ended without."""
         return self._committed
 
+    @property
+    def cost(self) -> Cost | None:
+        """What the answer costs: known at its clean end, if its usage is."""
+        return self._cost
+
     async def next(self) -> Sequence[Event]:
         """The next events; empty only at the clean end.
 
-        The first batch runs the attempts and holds all events up to the first visible one.
+        The first batch runs the attempts and holds all events up to the first visible one. The last one is the
+        usage again, with what it costs.
 
         Raises:
             ServiceError: every attempt failed, or the stream broke after something visible came.
@@ -194,7 +207,7 @@ class Run:
             events = await source.next()
         except UpstreamError as error:
             self._over = True
-            self._broken = self._attempts.failed_after_commit(error.failure)
+            self._broken = self._attempts.failed_after_commit(error.failure, self._usage())
             await self._close()
             raise self._broken from error
         except asyncio.CancelledError:
@@ -203,10 +216,9 @@ class Run:
         except Exception:
             await self._abandon(FailureKind.UNKNOWN)
             raise
-        if events:
-            self._tail.append(events)
-        else:
-            self._end()
+        if not events:
+            return self._end()
+        self._tail.append(events)
         return events
 
     async def settle(self, seconds: float) -> None:
@@ -242,9 +254,8 @@ class Run:
 
     async def _until_visible(self, endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
         """One attempt up to its commit point or its clean end."""
-        source = await self._upstream.open(endpoint, asked.generation, self._context)
-        if asked.mapper is not None:
-            source = MappedSource(source, asked.mapper)
+        await asked.ready()
+        source = asked.source(await self._upstream.open(endpoint, asked.generation, self._context))
         self._source = source
         held: list[Event] = []
         try:
@@ -260,17 +271,22 @@ class Run:
             raise
         self._committed = True
         self._head = held
-        self._end()
-        return held
+        return [*held, *self._end()]
 
-    def _end(self) -> None:
+    def _end(self) -> Sequence[Event]:
         self._over = True
-        self._attempts.succeeded(self._ttft, self._usage())
+        used = self._usage()
+        self._attempts.succeeded(self._ttft, used)
         self._attempts.release()
+        if used is None:
+            return ()
+        self._cost = used.cost
+        return (used,)
 
     def _usage(self) -> Usage | None:
-        """What the provider has said of tokens so far."""
-        return next((u for u in map(_last_usage, reversed(self._tail)) if u), None) or _last_usage(self._head)
+        """What the provider has said of tokens so far, with what they cost."""
+        told = next((u for u in map(last_usage, reversed(self._tail)) if u), None) or last_usage(self._head)
+        return told and priced(told, self.endpoint.price, self._attempts.adapted.generation)
 
     async def _abandon(self, outcome: str) -> None:
         self._over = True
@@ -296,7 +312,3 @@ def _shows(event: Event) -> bool:
     if isinstance(event, _MAYBE_EMPTY):
         return bool(event.text)
     return type(event) in _VISIBLE
-
-
-def _last_usage(events: Sequence[Event]) -> Usage | None:
-    return next((event for event in reversed(events) if isinstance(event, Usage)), None)

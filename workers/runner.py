@@ -44,7 +44,8 @@ class JobRunner:
     """Runs jobs of every API. One per process; safe for any number of jobs at a time.
 
     What a job makes is written as a response, whatever its API; a chat request gets its completion beside it. A
-    job runs for its owner, under the filters on data that held when it was accepted, its key's among them.
+    job runs for its owner, under the filters on data and with what it may fetch as when it was accepted, its key's
+    among them.
     `clock` is the router's, `window` as for a stream.
     """
 
@@ -139,7 +140,7 @@ class JobRunner:
 
     async def _open(self, making: _Making) -> Run:
         job, lease = making.job, making.log.lease
-        principal = Principal(job.owner, floor=making.filters)
+        principal = Principal(job.owner, floor=making.filters, fetch_media=making.fetch_media)
         asked = await self._read(making, principal)
         context = CallContext(
             principal,
@@ -151,6 +152,7 @@ class JobRunner:
             "job",
             lease.check,
             background=True,
+            emulate=making.emulate,
         )
         return self._router.open(asked.generation, asked.needs, asked.selection, context)
 
@@ -179,7 +181,20 @@ class _Making:
     Of a chat job `chat` gathers the answer, and `completion` is what it came to.
     """
 
-    __slots__ = ("_body", "chat", "completion", "filters", "items", "job", "log", "model", "told", "writer")
+    __slots__ = (
+        "_body",
+        "chat",
+        "completion",
+        "emulate",
+        "fetch_media",
+        "filters",
+        "items",
+        "job",
+        "log",
+        "model",
+        "told",
+        "writer",
+    )
 
     def __init__(self, job: ClaimedJob, log: JobLog, wall_clock: Callable[[], float]) -> None:
         self.job = job
@@ -192,6 +207,8 @@ class _Making:
         # The writer fills its response in; what else it holds stays.
         self._body = body
         self.filters = filters_of(body)
+        self.emulate = body.emulate
+        self.fetch_media = body.fetch_media
         self.model = body.response.model
         self.writer = ResponseWriter(
             body.response,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from adapters.catalog.schema import CatalogDocument, EndpointPart, ModelPart, PricePart, ProviderPart
+from adapters.catalog.auth_part import CLOUDS, region_in
+from adapters.catalog.price_part import PricePart
+from adapters.catalog.schema import CatalogDocument, EndpointPart, ModelPart, ProviderPart
 from adapters.documents.problems import suggestion
 
 Found = tuple[tuple[int | str, ...], str]
 """Where (keys and list positions) and what is wrong."""
+
+
+_WORDS_ONLY: Final = frozenset({"openai_chat", "openai_responses", "azure", "mistral"})
+"""Dialects whose wire has a word for an effort and no budget."""
 
 
 def endpoint_id(model: ModelPart, endpoint: EndpointPart) -> str:
@@ -33,6 +40,17 @@ def _providers(document: CatalogDocument) -> Iterator[Found]:
         if provider.discover and provider.price is None and provider.auth is not None:
             yield (*at, "discover"), "needs a `price` beside it: models found at a paid provider are not free"
         yield from _currency(document, provider.price, (*at, "price"))
+        yield from _identity(provider, at)
+
+
+def _identity(provider: ProviderPart, at: tuple[int | str, ...]) -> Iterator[Found]:
+    auth = provider.auth
+    if auth is None or auth.kind not in CLOUDS:
+        return
+    if auth.kind == "aws_sigv4" and auth.region is None and region_in(provider.base_url) is None:
+        yield (*at, "auth"), "needs a `region`: base_url names none"
+    if provider.discover:
+        yield (*at, "discover"), f"is not possible with auth kind {auth.kind}: list its models"
 
 
 def _models(document: CatalogDocument) -> Iterator[Found]:
@@ -55,12 +73,27 @@ def _models(document: CatalogDocument) -> Iterator[Found]:
                 yield (*at, "provider"), f"no provider has the slug '{endpoint.provider}'{near}"
             else:
                 yield from _price(endpoint, provider, at)
+                yield from _efforts(model, position, endpoint, provider, at)
             yield from _currency(document, endpoint.price, (*at, "price"))
 
 
 def _price(endpoint: EndpointPart, provider: ProviderPart, at: tuple[int | str, ...]) -> Iterator[Found]:
     if endpoint.price is None and provider.price is None and provider.auth is not None:
         yield (*at, "price"), "is required: without a price the endpoint would be taken for free"
+
+
+def _efforts(
+    model: ModelPart, position: int, endpoint: EndpointPart, provider: ProviderPart, at: tuple[int | str, ...]
+) -> Iterator[Found]:
+    """A budget where the wire has words only. Several endpoints may share the model's table: each is told."""
+    if provider.dialect not in _WORDS_ONLY:
+        return
+    own = endpoint.efforts is not None
+    where = (*at, "efforts") if own else ("models", position, "efforts")
+    for name, to in (endpoint.efforts if endpoint.efforts is not None else model.efforts).items():
+        if isinstance(to, int):
+            message = f"must be a word for {provider.slug}: its dialect {provider.dialect} has no budgets"
+            yield (*where, name), message if own else f"{message}; give its endpoint `efforts` of its own"
 
 
 def _currency(document: CatalogDocument, price: PricePart | None, at: tuple[int | str, ...]) -> Iterator[Found]:

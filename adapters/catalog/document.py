@@ -72,6 +72,32 @@ aliases:
 A secret is named, never written: `env:NAME` is an environment variable, `file:PATH` a file that is read again
 when it changes. A provider whose secret is missing is listed as not configured and never chosen.
 
+## Reasoning efforts
+
+A request asks for an effort: none, minimal, low, medium, high, xhigh or max. Models take other words, or a number
+of tokens. `efforts` says what each effort is there; the endpoint's own table stands in place of its model's:
+
+```yaml
+providers:
+  - {slug: my-gpu, dialect: openai_chat, base_url: "http://127.0.0.1:8000/v1"}
+  - {slug: my-claude, dialect: anthropic, base_url: "http://127.0.0.1:8001/v1"}
+
+models:
+  - id: acme/thinker
+    efforts: {none: 0, low: 4096, high: 32768}
+    endpoints:
+      - provider: my-claude
+      - provider: my-gpu
+        efforts: {none: "off", low: brief, high: deep}
+```
+
+An effort that is not in the table is none that the endpoint takes: the request goes to one that does, or is
+refused with those that it may ask for. Nothing is rounded to a neighbour. A number is the most that is spent:
+where the request's limit for the answer leaves less room, less is. With `anthropic` a word is the level of a model
+that thinks adaptively, a number the budget of one that does not, 0 switches thinking off; without a table,
+Claude's models are known by their names. Dialects of OpenAI's shape take words only, and without a table the
+request's own.
+
 ## How many calls at a time
 
 A server with eight slots serves eight calls; a ninth waits there unseen, or is refused. Say so, and no more are

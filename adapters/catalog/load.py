@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from adapters.catalog.check import bare_name, check_references, endpoint_id
 from adapters.catalog.discover import Discovered
-from adapters.catalog.rows import alias_of, expressible_of, facts_of, model_row, price_of, provider_row
+from adapters.catalog.rows import alias_of, efforts_of, expressible_of, facts_of, model_row, price_of, provider_row
 from adapters.catalog.schema import CatalogDocument, FactsPart, ModelPart
 from adapters.documents.problems import problems_in
 from adapters.documents.read import Document, DocumentError, Problem, format_path, read_document
@@ -124,6 +124,7 @@ def _listed(
                     context_length=part.context_length,
                     max_output_tokens=part.max_output_tokens,
                     concurrency=part.concurrency or defaults[part.provider].concurrency,
+                    efforts=efforts_of(model, part),
                 )
             )
         yield model, tuple(rows)
@@ -142,7 +143,7 @@ def _add_discovered(
     dialects: Dialects,
 ) -> None:
     part = next(part for part in document.providers if part.slug == provider.slug)
-    refuses = {listed.id: listed.refuses for listed in document.models}
+    listed = {part.id: part for part in document.models}
     spellings = {name.lower(): name for name in models}
     for model in found:
         name = model.model_id(provider.slug)
@@ -168,10 +169,11 @@ def _add_discovered(
                 provider,
                 known.input_modalities,
                 known.output_modalities,
-                refuses.get(name, frozenset()),
+                listed[name].refuses if name in listed else frozenset(),
             ),
             context_length=model.context_length,
             concurrency=part.concurrency,
+            efforts=efforts_of(listed.get(name)),
         )
         models[name] = replace(known, endpoints=(*known.endpoints, endpoint))
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final
 
+from adapters.catalog.auth_part import auth_of
+from adapters.catalog.price_part import PricePart
 from adapters.catalog.schema import (
     AliasPart,
-    AuthPart,
+    EndpointPart,
     FactsPart,
     ModelPart,
-    PricePart,
     ProviderPart,
     TimeoutsPart,
 )
 from service.domain.catalog import (
     Alias,
-    Auth,
+    AnyAuth,
+    Effort,
     Endpoint,
     Fact,
     Facts,
@@ -36,9 +39,11 @@ _TOKENS_PER_PRICE: Final = 6
 
 _NEEDS_INPUT: Final[Mapping[Field, str]] = {
     Field.IMAGE_INPUT: "image",
+    Field.IMAGE_URL: "image",
     Field.IMAGE_DETAIL: "image",
     Field.AUDIO_INPUT: "audio",
     Field.FILE_INPUT: "file",
+    Field.FILE_URL: "file",
 }
 _NEEDS_OUTPUT: Final[Mapping[Field, str]] = {Field.AUDIO_OUTPUT: "audio", Field.AUDIO_HISTORY: "audio"}
 
@@ -47,7 +52,7 @@ def provider_row(
     part: ProviderPart, *, dialect_built: bool, is_configured: Callable[[str], bool], timeouts: Timeouts
 ) -> Provider:
     """A provider with its status: whether it may be chosen, and if not one sentence on what to do."""
-    auth = auth_of(part.auth)
+    auth = auth_of(part.auth, part.base_url)
     status, message = _status(part, auth, dialect_built, is_configured)
     quirks = part.quirks
     return Provider(
@@ -63,6 +68,7 @@ def provider_row(
         owner=part.owner,
         ours=part.ours,
         refuses=part.refuses,
+        emulates=frozenset(map(Field, part.emulates)),
         passthrough=part.passthrough,
         quirks=Quirks(
             max_tokens_field=quirks.max_tokens_field,
@@ -70,6 +76,7 @@ def provider_row(
             system_role=quirks.system_role,
             stream_usage=quirks.stream_usage,
             max_stop=quirks.max_stop,
+            api_version=quirks.api_version,
             path=quirks.path,
             headers=tuple((name.lower(), value) for name, value in quirks.headers.items()),
         ),
@@ -79,25 +86,21 @@ def provider_row(
 
 
 def _status(
-    part: ProviderPart, auth: Auth, dialect_built: bool, is_configured: Callable[[str], bool]
+    part: ProviderPart, auth: AnyAuth, dialect_built: bool, is_configured: Callable[[str], bool]
 ) -> tuple[ProviderStatus, str]:
     if part.disabled:
         return ProviderStatus.DISABLED, "Switched off in the catalogue (disabled: true)."
     if not dialect_built:
         return ProviderStatus.DIALECT_MISSING, f"Its wire format {part.dialect} is not built yet."
-    if auth.secret and not is_configured(auth.secret):
-        return ProviderStatus.NOT_CONFIGURED, f"Its key is missing: {_how_to_configure(auth.secret)}."
+    missing = [_how_to_configure(each) for each in auth.references if not is_configured(each)]
+    if missing:
+        return ProviderStatus.NOT_CONFIGURED, f"Its key is missing: {' and '.join(missing)}."
     return ProviderStatus.ACTIVE, ""
 
 
 def _how_to_configure(reference: str) -> str:
     kind, _, name = reference.partition(":")
     return f"set the environment variable {name}" if kind == "env" else f"put it into the file {name}"
-
-
-def auth_of(part: AuthPart | None) -> Auth:
-    """No part is no authentication."""
-    return Auth() if part is None else Auth(kind=part.kind, name=part.name, secret=part.secret or "")
 
 
 def timeouts_of(part: TimeoutsPart, defaults: Timeouts) -> Timeouts:
@@ -123,13 +126,26 @@ def facts_of(part: FactsPart) -> Facts:
 def price_of(part: PricePart | None, currency: str, rates: Mapping[str, Decimal]) -> Price:
     """Prices per token in the catalogue's currency; no part is free. The currency must be one of `rates`."""
     if part is None:
-        return Price()
+        return Price(currency=currency)
     rate = Decimal(1) if part.currency in (None, currency) else rates[part.currency or currency]
+
+    def per_token(listed: Decimal) -> Decimal:
+        return (listed * rate).scaleb(-_TOKENS_PER_PRICE).normalize()
+
+    def special(listed: Decimal | None) -> Decimal | None:
+        return None if listed is None else per_token(listed)
+
     return Price(
-        prompt=(part.prompt * rate).scaleb(-_TOKENS_PER_PRICE).normalize(),
-        completion=(part.completion * rate).scaleb(-_TOKENS_PER_PRICE).normalize(),
+        prompt=per_token(part.prompt),
+        completion=per_token(part.completion),
         request=(part.request * rate).normalize(),
         image=(part.image * rate).normalize(),
+        cache_read=special(part.cache_read),
+        cache_write=special(part.cache_write),
+        reasoning=special(part.reasoning),
+        audio_input=special(part.audio_input),
+        audio_output=special(part.audio_output),
+        currency=currency,
     )
 
 
@@ -144,6 +160,15 @@ def expressible_of(
     ruled_out = {f for f, modality in _NEEDS_INPUT.items() if modality not in inputs}
     ruled_out |= {f for f, modality in _NEEDS_OUTPUT.items() if modality not in outputs}
     return dialect.difference(provider.refuses, ruled_out, *refuses)
+
+
+def efforts_of(model: ModelPart | None, endpoint: EndpointPart | None = None) -> Mapping[str, Effort]:
+    """What an endpoint takes for each reasoning effort: its own table in place of the model's."""
+    own = endpoint.efforts if endpoint is not None else None
+    table = own if own is not None else model.efforts if model is not None else {}
+    return MappingProxyType(
+        {name: Effort(level=to) if isinstance(to, str) else Effort(budget=to) for name, to in table.items()}
+    )
 
 
 def model_row(part: ModelPart, endpoints: tuple[Endpoint, ...]) -> Model:

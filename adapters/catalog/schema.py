@@ -7,10 +7,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from adapters.catalog.auth_part import AuthPart
+from adapters.catalog.efforts_part import Efforts
+from adapters.catalog.price_part import PricePart
 from adapters.documents.problems import suggestion
-from adapters.documents.shapes import Part, PreferencesPart, Quantization, SecretReference, Slug
+from adapters.documents.shapes import Part, PreferencesPart, Quantization, Slug
 from service.domain import fields
 from service.domain.regions import residency_problem
 
@@ -59,9 +62,13 @@ def _known_field(value: Any) -> Any:
     return value
 
 
+def _version(value: Any) -> Any:
+    # YAML reads 2024-10-21 as a day.
+    return value.isoformat() if isinstance(value, date) else value
+
+
 RequestField = Annotated[fields.Field, BeforeValidator(_known_field)]
 Modality = Literal["text", "image", "audio", "file", "video"]
-Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -97,39 +104,6 @@ class FactsPart(Part):
     )
 
 
-class PricePart(Part):
-    """Prices as providers list them: per million tokens."""
-
-    prompt: Money = Field(description="Per million tokens read.")
-    completion: Money = Field(description="Per million tokens generated.")
-    request: Money = Field(default=Decimal(0), description="Per request.")
-    image: Money = Field(default=Decimal(0), description="Per image read.")
-    currency: str | None = Field(
-        default=None,
-        pattern=r"^[A-Z]{3}$",
-        description="ISO 4217 code, one of `exchange_rates`; left out, the catalogue's.",
-    )
-
-
-class AuthPart(Part):
-    """How a provider wants to be told who we are."""
-
-    kind: Literal["none", "bearer", "header", "query"] = Field(
-        default="bearer",
-        description="bearer: `authorization: Bearer SECRET`; header: `name: SECRET`; query: `?name=SECRET`.",
-    )
-    name: str = Field(default="", description="The header's or the query parameter's name.")
-    secret: SecretReference | None = Field(default=None, description="Where the secret is: env:NAME or file:PATH.")
-
-    @model_validator(mode="after")
-    def _complete(self) -> AuthPart:
-        if self.kind != "none" and self.secret is None:
-            raise ValueError("needs a `secret`, such as env:EXAMPLE_API_KEY (or kind: none)")
-        if self.kind in ("header", "query") and not self.name:
-            raise ValueError(f"kind {self.kind} needs a `name`, such as x-api-key")
-        return self
-
-
 class QuirksPart(Part):
     """How a provider's wire differs from its dialect's."""
 
@@ -146,6 +120,12 @@ class QuirksPart(Part):
     )
     stream_usage: bool = Field(default=True, description="Whether it understands stream_options.include_usage.")
     max_stop: int = Field(default=4, ge=0, le=64, description="How many stop sequences it takes.")
+    api_version: Annotated[str | None, BeforeValidator(_version)] = Field(
+        default=None,
+        pattern=r"^\d{4}-\d{2}-\d{2}(-preview)?$",
+        description="Azure: a dated version such as 2024-10-21, with the resource's address as base_url; left "
+        "out, the API without versions, whose base_url ends in /openai/v1.",
+    )
     path: str | None = Field(
         default=None, pattern=r"^/", description="Replaces the dialect's path below base_url, such as /chat."
     )
@@ -206,6 +186,10 @@ class ProviderPart(Part):
     refuses: frozenset[RequestField] = Field(
         default=frozenset(), description="Request fields that it rejects although its dialect could say them."
     )
+    emulates: frozenset[Literal["response_format.json_schema"]] = Field(
+        default=frozenset(),
+        description="Request fields that may be [emulated](structured-output.md) there for every caller.",
+    )
     passthrough: frozenset[str] = Field(
         default=frozenset(),
         description="Top-level fields without a name of ours that are sent on to it as they are.",
@@ -246,6 +230,9 @@ class EndpointPart(Part):
         "See [above](#how-many-calls-at-a-time).",
     )
     facts: FactsPart = Field(default_factory=FactsPart, description="Facts that differ from the provider's.")
+    efforts: Efforts | None = Field(
+        default=None, description="In place of the model's `efforts`; {} for what the wire format does by itself."
+    )
     refuses: frozenset[RequestField] = Field(
         default=frozenset(), description="Request fields that this endpoint rejects."
     )
@@ -268,6 +255,11 @@ class ModelPart(Part):
     tokenizer: str = Field(default="", description="The tokenizer's family.")
     refuses: frozenset[RequestField] = Field(
         default=frozenset(), description="Request fields that the model can't take, whoever serves it."
+    )
+    efforts: Efforts = Field(
+        default_factory=dict,
+        description="What it takes for each reasoning effort of a request: the provider's word, or the most "
+        "tokens of reasoning as a number, 0 for none. See [above](#reasoning-efforts).",
     )
 
 

@@ -189,9 +189,10 @@ class FileCatalog:
     def _look_at_secrets(self) -> bool:
         """A key that was set or taken away changes a provider's status without a change of the file."""
         for slug, provider in self._catalog.providers.items():
-            if not provider.auth.secret or provider.status not in (_ACTIVE, _UNSET):
+            references = provider.auth.references
+            if not references or provider.status not in (_ACTIVE, _UNSET):
                 continue
-            if self._is_configured(provider.auth.secret) != (provider.status is _ACTIVE):
+            if all(map(self._is_configured, references)) != (provider.status is _ACTIVE):
                 self._rebuild()
                 status = self._catalog.providers[slug].status
                 self._report(PROVIDER_CHANGED, {"provider": slug, "status": status.value})

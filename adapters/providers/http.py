@@ -17,6 +17,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
+from yarl import URL
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -29,6 +30,10 @@ _SLICE: Final = 256 * 1024
 
 _permit: ContextVar[Callable[[], None] | None] = ContextVar("permit", default=None)
 """Of the request that this task sends; see `HttpClient.post`."""
+
+_written: ContextVar[str | None] = ContextVar("written", default=None)
+"""Its address where that holds percent-encoded characters: aiohttp would decode those that need no encoding, and a
+signature is over the address as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class HttpClient:
             UpstreamError: CONNECT, TIMEOUT, PROTOCOL, UNKNOWN.
         """
         token = None if permit is None else _permit.set(permit)
+        written = str(url)
+        encoded = _written.set(written) if "%" in written else None
         loop = asyncio.get_running_loop()
         request = _request(url, headers, body, bounds)
         limit = None if _is_bounded(bounds, loop.time(), len(body)) else asyncio.timeout_at(bounds.due)
@@ -101,6 +108,8 @@ class HttpClient:
         finally:
             if token is not None:
                 _permit.reset(token)
+            if encoded is not None:
+                _written.reset(encoded)
         if failure is not None:
             # Raised out here so that no chain leads to exceptions that hold the address, and with it a key.
             raise UpstreamError(failure)
@@ -125,6 +134,10 @@ class HttpClient:
 
 
 class _Request(aiohttp.ClientRequest):
+    def __init__(self, method: str, url: URL, **options: Any) -> None:
+        written = _written.get()
+        super().__init__(method, url if written is None else URL(written, encoded=True), **options)
+
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         permit = _permit.get()
         if permit is not None:

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from adapters.providers import auth
 from adapters.providers.http import trusting
 from adapters.providers.secrets import Secrets
-from service.domain.catalog import Provider
+from service.domain.catalog import Auth, Provider
 
 _MOST: Final = 8 * 1024 * 1024
 
@@ -36,6 +36,8 @@ class Listing:
             SecretError: its key is missing.
         """
         headers: CIMultiDict[str] = CIMultiDict({"user-agent": self._user_agent})
+        if not isinstance(provider.auth, Auth):
+            raise ListingError(f"it can't be asked with auth kind {provider.auth.kind}")
         secret = self._secrets.resolve(provider.auth.secret) if provider.auth.kind != "none" else ""
         query = auth.apply(provider.auth, secret, headers)
         url = f"{provider.base_url.rstrip('/')}{path}{'?' + query if query else ''}"

@@ -46,21 +46,37 @@ class Secrets:
         Raises:
             SecretError: the reference is malformed, nothing is there, or it can't stand in a header.
         """
+        return _checked(reference, self._value(reference))
+
+    def _value(self, reference: str) -> str:
         scheme, _, rest = reference.partition(":")
         if scheme == "env" and rest:
             value = self._environ.get(rest)
             if value is None:
                 raise SecretError(f"{reference}: the environment variable is not set")
-            return _checked(reference, value)
+            return value
         if scheme == "file" and rest:
             return self._from_file(reference, rest)
         # What stands there may be a key that someone put in place of a reference: it is not repeated.
         raise SecretError("a secret is given as env:NAME or file:PATH; what stands here is neither")
 
+    def document(self, reference: str) -> str:
+        """A JSON object, of any number of lines, that is a secret as a whole: a key file of a cloud.
+
+        Raises:
+            SecretError: the reference is malformed, nothing is there, or it is something else.
+        """
+        value = self._value(reference)
+        if not _is_document(value):
+            raise SecretError(f"{reference}: a JSON document is wanted there")
+        return value
+
     def is_configured(self, reference: str) -> bool:
-        """Whether `resolve` would give a secret now."""
+        """Whether `resolve`, or `document` where a JSON document stands, would give a secret now."""
         try:
-            self.resolve(reference)
+            value = self._value(reference)
+            if not _is_document(value):
+                _checked(reference, value)
         except SecretError:
             return False
         return True
@@ -73,10 +89,7 @@ class Secrets:
             real = os.path.realpath(name)
             status = Path(real).stat()
             identity = (real, status.st_mtime_ns, status.st_ino, status.st_size)
-            if known is not None and known.identity == identity:
-                value = known.value
-            else:
-                value = _checked(reference, _content(Path(real)))
+            value = known.value if known is not None and known.identity == identity else _content(Path(real))
         except (OSError, UnicodeDecodeError) as exc:
             self._files.pop(name, None)
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
@@ -88,6 +101,10 @@ class Secrets:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_MOST).decode()
+
+
+def _is_document(value: str) -> bool:
+    return value.lstrip().startswith("{")
 
 
 def _checked(reference: str, value: str) -> str:

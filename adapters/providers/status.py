@@ -59,10 +59,12 @@ CODES: Final[dict[str, FailureKind]] = {
 """Error codes whose meaning is finer than their status."""
 
 # Only for servers that have no code for it, only in answers that reject a request, so that a prompt that an
-# error repeats can never make a failure look like one worth a retry. vLLM, llama.cpp, Anthropic, OpenAI.
+# error repeats can never make a failure look like one worth a retry. vLLM, llama.cpp, SGLang, TGI,
+# Anthropic, OpenAI.
 _TOO_LONG: Final = re.compile(
     r"maximum context length|exceeds? the (?:available|model's) context (?:size|length|window)"
-    r"|longer than the maximum model length|prompt is too long|input is too long for",
+    r"|longer than the (?:maximum model length|model's context length)"
+    r"|`inputs` (?:tokens \+|must have less than)|prompt is too long|input is too long for",
     re.IGNORECASE,
 )
 # Anthropic answers a spent account with 400 invalid_request_error and this sentence.

@@ -17,9 +17,11 @@ from adapters.providers.dialect import Decoder, Dialect, UpstreamRequest
 from adapters.providers.exchange import Exchange
 from adapters.providers.faults import Bounds
 from adapters.providers.http import HttpClient, HttpSettings
+from adapters.providers.identity.identities import Identities
 from adapters.providers.secrets import SecretError, Secrets
+from adapters.providers.sound import checked
 from service.domain.calls import CallContext
-from service.domain.catalog import Endpoint, Provider
+from service.domain.catalog import Auth, Endpoint, Provider
 from service.domain.events import Event
 from service.domain.failure import Failure, FailureKind, UpstreamError
 from service.domain.generation import Generation
@@ -53,6 +55,7 @@ class HttpUpstream:
         self._user_agent = user_agent
         self._settings = settings or HttpSettings()
         self._client = HttpClient(self._settings, tls=tls)
+        self._identities = Identities(secrets, self._settings.ca_file)
         self._clock = clock
         self._urls: dict[tuple[str, str], httpx.URL] = {}
 
@@ -67,7 +70,7 @@ class HttpUpstream:
         request = dialect.build(generation, endpoint, stream=False)
         exchange = await self._send(dialect, endpoint.provider, request, context)
         try:
-            return dialect.read(await exchange.read_all(self._settings.max_answer_bytes))
+            return checked(dialect.read(await exchange.read_all(self._settings.max_answer_bytes)))
         finally:
             exchange.close()
 
@@ -87,8 +90,8 @@ class HttpUpstream:
         try:
             opening = await _opening(exchange)
             if opening.startswith(_FIELDS):
-                return HttpEventSource(exchange, decoder, decoder.feed(opening))
-            events = dialect.read(opening + await exchange.read_all(self._settings.max_answer_bytes))
+                return HttpEventSource(exchange, decoder, checked(decoder.feed(opening)))
+            events = checked(dialect.read(opening + await exchange.read_all(self._settings.max_answer_bytes)))
         except BaseException:
             exchange.close()
             raise
@@ -97,6 +100,7 @@ class HttpUpstream:
 
     async def aclose(self) -> None:
         """Closes all connections."""
+        await self._identities.aclose()
         await self._client.aclose()
 
     async def _send(
@@ -104,7 +108,6 @@ class HttpUpstream:
     ) -> Exchange:
         """Posts; returns an exchange whose status is 2xx, to be closed by the caller."""
         bounds = self._bounds(provider, context)
-        secret = self._secret(provider)
         headers: CIMultiDict[str] = CIMultiDict(
             (
                 ("user-agent", self._user_agent),
@@ -117,8 +120,15 @@ class HttpUpstream:
         headers.update(provider.quirks.headers)
         if provider.ours:
             headers.update(_trace(context))
-        query = auth.apply(provider.auth, secret, headers)
-        url = self._url(provider.base_url, provider.quirks.path or request.path, query)
+        path = provider.quirks.path or request.path
+        if isinstance(provider.auth, Auth):
+            secret = self._secret(provider.slug, provider.auth)
+            query = auth.apply(provider.auth, secret, headers)
+            url = self._url(provider.base_url, path, query)
+            secrets: tuple[str, ...] = (secret,)
+        else:
+            url = self._url(provider.base_url, path, "")
+            secrets = await self._identities.sign(provider.auth, str(url), headers, request.body, bounds)
         exchange = await self._client.post(url, headers, request.body, bounds, context.permit)
         if 200 <= exchange.status < 300:
             return exchange
@@ -127,7 +137,7 @@ class HttpUpstream:
             failure = dialect.classify(exchange.status, exchange.headers, body)
         finally:
             exchange.close()
-        raise UpstreamError(_without(secret, failure))
+        raise UpstreamError(_without(secrets, failure))
 
     def _bounds(self, provider: Provider, context: CallContext) -> Bounds:
         remaining = context.deadline - self._clock()
@@ -138,13 +148,13 @@ class HttpUpstream:
             raise UpstreamError(bounds.late("deadline"))
         return bounds
 
-    def _secret(self, provider: Provider) -> str:
-        if provider.auth.kind == "none":
+    def _secret(self, slug: str, by: Auth) -> str:
+        if by.kind == "none":
             return ""
         try:
-            return self._secrets.resolve(provider.auth.secret)
+            return self._secrets.resolve(by.secret)
         except SecretError as exc:
-            text = f"provider {provider.slug} has no credentials: {exc}"
+            text = f"provider {slug} has no credentials: {exc}"
             raise UpstreamError(Failure(FailureKind.AUTH, text)) from None
 
     def _url(self, base: str, path: str, query: str) -> httpx.URL:
@@ -191,7 +201,7 @@ class HttpEventSource:
             if not data:
                 break
             try:
-                events = decoder.feed(data)
+                events = checked(decoder.feed(data))
             except UpstreamError:
                 self._end()
                 raise
@@ -226,7 +236,7 @@ async def _opening(exchange: Exchange) -> bytes:
 def _last_events(decoder: Decoder, lost: Failure | None) -> Sequence[Event]:
     """The decoder's last events; a connection that was lost after the terminal marker takes nothing away."""
     try:
-        return decoder.end()
+        return checked(decoder.end())
     except UpstreamError as error:
         # The provider's own error, held back behind good events, says more than the connection's loss.
         if lost is None or error.failure.kind is not FailureKind.CUT:
@@ -243,8 +253,10 @@ def _trace(context: CallContext) -> list[tuple[str, str]]:
     return [(name, value) for name, value in named if value]
 
 
-def _without(secret: str, failure: Failure) -> Failure:
-    """The failure, its message free of the key that some providers repeat when they refuse it."""
-    if secret and secret in failure.message:
-        return replace(failure, message=failure.message.replace(secret, "[key]"))
-    return failure
+def _without(secrets: tuple[str, ...], failure: Failure) -> Failure:
+    """The failure, its message free of the keys and tokens that some providers repeat when they refuse them."""
+    message = failure.message
+    for secret in secrets:
+        if secret and secret in message:
+            message = message.replace(secret, "[key]")
+    return failure if message is failure.message else replace(failure, message=message)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 import orjson
@@ -17,6 +16,7 @@ from service.api.problems import Problems, field_names
 from service.domain.catalog import Catalog, Endpoint, Fact, Facts, Model, Price, Provider, ProviderStatus
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.fields import Field
+from service.domain.money import decimal_text
 from service.domain.ports import CatalogSource
 from service.domain.preferences import OPEN, Preferences
 from service.domain.selection import select
@@ -24,6 +24,7 @@ from service.domain.selection import select
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _API_PATHS: Final = ("/api/v1/chat/completions",)
+_SPECIAL: Final = ("cache_read", "cache_write", "reasoning", "audio_input", "audio_output")
 _FACTS: Final = ("regions", "retention_days", "trains_on_data", "legal_entity", "headquarters", "parent_country")
 _STATUS: Final[dict[ProviderStatus, pb.ProviderStatus.ValueType]] = {
     ProviderStatus.ACTIVE: pb.PROVIDER_STATUS_ACTIVE,
@@ -220,13 +221,8 @@ def _pricing(price: Price, currency: str) -> pb.Pricing:
         request=decimal_text(price.request),
         image=decimal_text(price.image),
         currency=currency,
+        **{name: decimal_text(stated) for name in _SPECIAL if (stated := getattr(price, name)) is not None},
     )
-
-
-def decimal_text(value: Decimal) -> str:
-    """A decimal number without exponent and without zeros at its end."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _provider(provider: Provider, endpoints: Sequence[Endpoint]) -> pb.Provider:

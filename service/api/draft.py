@@ -13,12 +13,13 @@ class Draft:
     """A request while it is read.
 
     `dialect` is the one whose values of unnamed kinds the request may hold. `values` and `options` are
-    Generation's, `routing` are the call's own; `fields`, `extra`, `extra_hints`, `dialects` and `server_tools`
-    become Needs. `seen` names the request's fields that are set. `stream` is the request's own word,
-    None when it says nothing.
+    Generation's, `routing` are the call's own; `fields`, `addresses` (each with its path), `extra`, `extra_hints`,
+    `dialects` and `server_tools` become Needs. `seen` names the request's fields that are set. `stream` is the
+    request's own word, None when it says nothing.
     """
 
     __slots__ = (
+        "addresses",
         "dialect",
         "dialects",
         "extra",
@@ -42,6 +43,7 @@ class Draft:
         self.routing: dict[str, Any] = {}
         self.options: dict[Field, Json] = {}
         self.fields: dict[Field, str] = {}
+        self.addresses: dict[str, str] = {}
         self.dialects: dict[str, str] = {}
         self.extra: frozenset[str] = frozenset()
         self.extra_hints: frozenset[str] = frozenset()
@@ -53,6 +55,11 @@ class Draft:
         """The request sets `field`; the first path at which it does is kept."""
         if field not in self.fields:
             self.fields[field] = path
+
+    def need_address(self, field: Field, url: str, path: str) -> None:
+        """At `path` stands the address of an image (IMAGE_URL) or of a file (FILE_URL)."""
+        self.need(field, path)
+        self.addresses.setdefault(url, path)
 
     def need_dialect(self, path: str) -> None:
         """The request holds something that only an endpoint of its own dialect can take."""

@@ -15,6 +15,7 @@ from service.api.draft import Draft
 from service.api.problems import Problems, in_base64, is_word, read_json, shown
 from service.domain.fields import Field
 from service.domain.generation import Audio, Image, Opaque
+from service.domain.media import AUDIO_TYPES, PDF, is_data_uri, media_type_of, sniff_base64
 
 FOREIGN: Final = "is stored at a provider, which knows this service's account and not yours"
 
@@ -27,6 +28,8 @@ _DATA_HEAD: Final = re.compile(
     r"data:[a-z0-9.+-]+/[a-z0-9.+-]+(;[a-z0-9.+-]+=[a-z0-9.+-]+)*;base64,", re.IGNORECASE
 )
 _HEAD_LENGTH: Final = 256
+_SIGNATURE: Final = 64
+_NO_FILE: Final = "must be the bytes in base64, padded, alone or as a data URI"
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 _MAX_ADDRESS: Final = 8192
 
@@ -81,6 +84,8 @@ def read_image(draft: Draft, at: str, url: str, url_name: str, detail: str | Non
     complaint = _image_complaint(url)
     if complaint is not None:
         draft.problems.add(f"{at}.{url_name}", complaint)
+    elif not is_data_uri(url):
+        draft.need_address(Field.IMAGE_URL, url, f"{at}.{url_name}")
     if detail is not None:
         # What every endpoint does unasked, and what stored images say that were sent without a word.
         if detail != "auto":
@@ -91,14 +96,20 @@ def read_image(draft: Draft, at: str, url: str, url_name: str, detail: str | Non
 
 
 def _image_complaint(url: str) -> str | None:
-    if url[:5].lower() == "data:":
+    if is_data_uri(url):
         head = _IMAGE_HEAD.match(url)
         if head is None:
             start = url[:_HEAD_LENGTH].partition(",")[0]
             return (
                 f"must start with data:image/ and one of jpeg, png, gif, webp, then ;base64, ; got {shown(start)}"
             )
-        return None if in_base64(url[head.end() :]) else "must hold the image's bytes in base64, padded"
+        data = url[head.end() :]
+        if not in_base64(data):
+            return "must hold the image's bytes in base64, padded"
+        stated, found = f"image/{head[1].lower()}", sniff_base64(data[:_SIGNATURE])
+        if found == stated:
+            return None
+        return f"says {stated}, but its bytes are {found or 'no image of that kind'}: state what it is"
     if len(url) > _MAX_ADDRESS:
         return f"must be at most {_MAX_ADDRESS} characters long, unless it is a data URI"
     if _WEB_ADDRESS.fullmatch(url) is None:
@@ -114,21 +125,30 @@ def read_audio(draft: Draft, at: str, audio: pb.InputAudio, *, cached: bool = Fa
         )
     if not in_base64(audio.data):
         draft.problems.add(f"{at}.data", "must be the audio's bytes in base64, padded")
+    elif audio.format in AUDIO_TYPES:
+        found = sniff_base64(audio.data[:_SIGNATURE])
+        if found is not None and found != AUDIO_TYPES[audio.format]:
+            draft.problems.add(f"{at}.format", f"says {audio.format}, but the bytes are {found}: state what it is")
     draft.need(Field.AUDIO_INPUT, at)
     return Audio(audio.data, audio.format, cached)
 
 
 def check_file_data(problems: Problems, at: str, data: str) -> None:
-    """That `data` holds a document's bytes."""
-    if not _is_file_data(data):
-        problems.add(at, "must be the bytes in base64, padded, alone or as a data URI")
-
-
-def _is_file_data(data: str) -> bool:
-    if data[:5].lower() != "data:":
-        return in_base64(data)
-    head = _DATA_HEAD.match(data[:_HEAD_LENGTH])
-    return head is not None and in_base64(data[head.end() :])
+    """That `data` holds a document's bytes, of the kind that it states if that is one known by its bytes."""
+    stated, start = "", 0
+    if is_data_uri(data):
+        head = _DATA_HEAD.match(data[:_HEAD_LENGTH])
+        if head is None:
+            problems.add(at, _NO_FILE)
+            return
+        stated, start = media_type_of(head[0][5:]), head.end()
+    data = data[start:]
+    if not in_base64(data):
+        problems.add(at, _NO_FILE)
+        return
+    found = sniff_base64(data[:_SIGNATURE])
+    if found is not None and found != stated and (stated == PDF or stated.startswith("image/")):
+        problems.add(at, f"says {stated}, but its bytes are {found}: state what it is")
 
 
 def address_complaint(url: str) -> str | None:

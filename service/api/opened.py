@@ -12,6 +12,7 @@ from service.coalesce import Coalescer
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Event
+from service.domain.money import Cost
 from service.domain.routing import Decision
 from service.router import Run
 
@@ -40,6 +41,11 @@ class Opened:
     def endpoint(self) -> Endpoint:
         """The endpoint of `decision`."""
         return self._run.endpoint
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the answer costs: known at its clean end, if its usage is."""
+        return self._run.cost
 
     @property
     def waiting(self) -> bool:

@@ -26,7 +26,7 @@ from service.api.problems import (
     shown,
 )
 from service.domain.fields import Field
-from service.domain.generation import Json, JsonSchema
+from service.domain.generation import Json, JsonSchema, OutputFormat
 
 Read: TypeAlias = Callable[[Draft, Any], None]
 
@@ -208,6 +208,11 @@ def read_json_schema(
         description=form.description if form.HasField("description") else None,
         strict=form.strict if form.HasField("strict") else None,
     )
+
+
+def schema_of(output: OutputFormat | None) -> str | None:
+    """The schema that the answer must match, None without one."""
+    return output.schema if isinstance(output, JsonSchema) else None
 
 
 def extra_reader(named: frozenset[str]) -> Read:

@@ -8,16 +8,16 @@ from typing import Any, Final, cast
 from eurouter.v1 import chat_pb2
 from eurouter.v1 import routing_pb2 as pb
 
-from service.api.catalog import decimal_text
 from service.api.chat.call import ChatCall, ChatDraft
 from service.api.chat.handler import ChatSettings, floor_for, select_for
 from service.api.chat.readers import READERS
 from service.api.chat.to_domain import to_domain
 from service.api.preferences import from_policy, to_preferences
 from service.api.problems import Problems
-from service.domain.calls import CallContext
+from service.domain.calls import CallContext, permitted
 from service.domain.errors import ServiceError, Violation
 from service.domain.generation import Generation
+from service.domain.money import decimal_text
 from service.domain.plan import no_endpoint_error
 from service.domain.ports import CatalogSource
 from service.domain.routing import Needs, Plan
@@ -56,8 +56,9 @@ class RoutingHandler:
             selection = select_for(call, catalog, floor_for(settings, context.principal))
         except ServiceError as error:
             raise _renamed(error, request) from None
-        plan = self._router.plan(call.needs, selection, context.principal.owner)
-        return self._answer(plan, call.needs, selection)
+        needs = permitted(call.needs, context)
+        plan = self._router.plan(needs, selection, context.principal.owner)
+        return self._answer(plan, needs, selection)
 
     def _answer(self, plan: Plan, needs: Needs, selection: Selection) -> pb.DryRunRoutingResponse:
         answer = pb.DryRunRoutingResponse(
@@ -150,6 +151,7 @@ def _models(plan: Plan, selection: Selection) -> list[pb.DryRunModel]:
                 price=decimal_text(attempt.price),
                 health=attempt.health,
                 ignored_parameters=attempt.ignored,
+                structured_output_emulated=attempt.emulated,
             )
         )
     for rejection in plan.rejected:

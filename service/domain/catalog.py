@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, Literal, TypeVar
 
+from service.domain.cloud_auth import CloudAuth
 from service.domain.fields import Field
 from service.domain.preferences import Preferences
 
@@ -53,16 +54,24 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Prices in the catalogue's currency: per token read and generated, per request, per image.
+    """Prices in `currency`, the catalogue's: per token read and generated, per request, per image.
 
-    `blended`, (3 x prompt + completion) / 4 per token, is what sorting and the default order go by; `rate` is
-    the same as a float. `free`: nothing of it costs anything.
+    Tokens of some kinds have prices of their own; None is that of other tokens: `prompt` for what is read from
+    (`cache_read`) or written to (`cache_write`) the provider's cache and for audio heard, `completion` for
+    reasoning and for audio spoken. `blended`, (3 x prompt + completion) / 4 per token, is what sorting and the
+    default order go by; `rate` is the same as a float. `free`: nothing of it costs anything.
     """
 
     prompt: Decimal = Decimal(0)
     completion: Decimal = Decimal(0)
     request: Decimal = Decimal(0)
     image: Decimal = Decimal(0)
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    currency: str = "EUR"
     # Derived once per catalogue: every plan sorts by them.
     blended: Decimal = field(init=False, repr=False, compare=False)
     rate: float = field(init=False, repr=False, compare=False)
@@ -72,7 +81,9 @@ class Price:
         blended = (3 * self.prompt + self.completion) / 4
         object.__setattr__(self, "blended", blended)
         object.__setattr__(self, "rate", float(blended))
-        object.__setattr__(self, "free", not (self.prompt or self.completion or self.request or self.image))
+        special = (self.cache_read, self.cache_write, self.reasoning, self.audio_input, self.audio_output)
+        costs = any((self.prompt, self.completion, self.request, self.image, *special))
+        object.__setattr__(self, "free", not costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,15 @@ class Auth:
     name: str = ""
     secret: str = ""
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The references that must resolve."""
+        return (self.secret,) if self.secret else ()
+
+
+AnyAuth = Auth | CloudAuth
+"""By what a provider knows us: something that is sent as it is, or an identity at a cloud."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
@@ -113,6 +133,7 @@ class Quirks:
     `max_tokens_field`: its name of the output limit. `reasoning_style`: where it wants the effort.
     `system_role`: the role that system and developer turns are sent as; None keeps the caller's.
     `stream_usage`: whether it understands stream_options.include_usage. `max_stop`: how many stop sequences.
+    `api_version`: Azure's, such as 2024-10-21; None is its API without versions (v1).
     `path`: replaces the dialect's path below the base URL. `headers`: sent with every call (no secrets).
     """
 
@@ -121,6 +142,7 @@ class Quirks:
     system_role: Literal["system", "developer"] | None = None
     stream_usage: bool = True
     max_stop: int = 4
+    api_version: str | None = None
     path: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -140,7 +162,8 @@ class Effort:
 class Provider:
     """Someone who serves models.
 
-    `refuses` are fields that it rejects although its dialect could say them; `passthrough` are top-level
+    `refuses` are fields that it rejects although its dialect could say them; `emulates` those that it lacks and
+    that may be bridged there whoever calls (fields.BRIDGES); `passthrough` are top-level
     fields without a name of ours that may be sent to it. `owner` is set when the account there belongs to
     one owner of ours: nobody else's calls go there. `ours`: we run it, so it gets request ids and trace
     context. `id` is what x-provider-id shows.
@@ -151,13 +174,14 @@ class Provider:
     dialect: str
     base_url: str
     id: str = ""
-    auth: Auth = Auth()
+    auth: AnyAuth = Auth()
     facts: Facts = Facts()
     status: ProviderStatus = ProviderStatus.ACTIVE
     status_message: str = ""
     owner: str | None = None
     ours: bool = False
     refuses: frozenset[Field] = frozenset()
+    emulates: frozenset[Field] = frozenset()
     passthrough: frozenset[str] = frozenset()
     quirks: Quirks = Quirks()
     timeouts: Timeouts = Timeouts()
@@ -186,7 +210,7 @@ class Endpoint:
     context_length: int | None = None
     max_output_tokens: int | None = None
     concurrency: int | None = None
-    efforts: Mapping[str, Effort] = field(default_factory=lambda: MappingProxyType({}))
+    efforts: Mapping[str, Effort] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
 from service.domain.generation import ToolKind
+from service.domain.money import Cost
 
 
 class FinishReason(StrEnum):
@@ -211,7 +212,8 @@ class Usage:
 
     None means that the provider does not say. `details` keeps the provider's further integer counts by
     the name that the Chat API gives them, such as `prompt.audio_tokens` or `completion.text_tokens`.
-    `extra` keeps what it adds, as JSON text by name.
+    `extra` keeps what it adds, as JSON text by name. `cost` is set when an answer is whole, by the prices of the
+    endpoint that gave it.
     """
 
     input_tokens: int
@@ -222,6 +224,7 @@ class Usage:
     reasoning_tokens: int | None = None
     details: tuple[tuple[str, int], ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class FailureKind(StrEnum):
     CONNECT = "connect"
     CUT = "cut"
     PROTOCOL = "protocol"
+    MISMATCH = "mismatch"
     UNKNOWN = "unknown"
 
 
@@ -67,6 +68,7 @@ TRY_ELSEWHERE: Final[frozenset[FailureKind]] = frozenset(
         FailureKind.CONNECT,
         FailureKind.CUT,
         FailureKind.PROTOCOL,
+        FailureKind.MISMATCH,
         # The operator's account or catalogue is wrong at this provider only; another may still serve the caller.
         FailureKind.AUTH,
         FailureKind.QUOTA,
@@ -75,8 +77,12 @@ TRY_ELSEWHERE: Final[frozenset[FailureKind]] = frozenset(
 )
 """Failures after which the plan goes on to its next endpoint. The others would fail there as well."""
 
-HARMS_HEALTH: Final[frozenset[FailureKind]] = TRY_ELSEWHERE
-"""Failures that count against the endpoint's health and start a cool-down."""
+HARMS_HEALTH: Final[frozenset[FailureKind]] = TRY_ELSEWHERE - {FailureKind.MISMATCH}
+"""Failures that count against the endpoint's health and start a cool-down.
+
+An answer that is not of the caller's own schema is none of them: a schema that nobody can meet would take the
+endpoint away from everybody.
+"""
 
 OPERATORS_FAULT: Final = frozenset({FailureKind.AUTH, FailureKind.QUOTA, FailureKind.MODEL_MISSING})
 """Failures that last until the operator mends the account, its key or the catalogue."""
@@ -96,6 +102,7 @@ REASONS: Final[dict[FailureKind, Reason]] = {
     FailureKind.CONNECT: Reason.PROVIDER_UNAVAILABLE,
     FailureKind.CUT: Reason.PROVIDER_BROKEN_ANSWER,
     FailureKind.PROTOCOL: Reason.PROVIDER_BROKEN_ANSWER,
+    FailureKind.MISMATCH: Reason.PROVIDER_BROKEN_ANSWER,
     FailureKind.UNKNOWN: Reason.PROVIDER_UNAVAILABLE,
 }
 """What the caller is told about a failure that ends the call."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from service.domain.catalog import Endpoint, ProviderStatus
-from service.domain.fields import BRIDGES, HINTS, Field
+from service.domain.emulation import obstacle
+from service.domain.fields import BRIDGES, EMULATED, FETCHED, HINTS, Field
 from service.domain.preferences import OPEN, Floor, Policy, Preferences
 from service.domain.regions import EU, inside
-from service.domain.routing import Filter, Needs
+from service.domain.routing import STRUCTURED_OUTPUT, Filter, Needs
 
 Check: TypeAlias = tuple[Filter, Callable[[Endpoint], str | None]]
 """A filter and what it has against an endpoint: a sentence, or None."""
@@ -140,11 +141,12 @@ class Said:
     """What an endpoint leaves out of a request that it can say.
 
     `ignored` are the paths of hints and of tools that a provider would have to run, sorted; `left_out` counts
-    the latter.
+    the latter. `emulated`: the answer's form is none that it knows.
     """
 
     ignored: tuple[str, ...] = ()
     left_out: int = 0
+    emulated: bool = False
 
 
 _ALL_SAID: Final = Said()
@@ -157,21 +159,33 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> Said | Unsa
     tools that a provider runs count like binding fields.
     """
     too_long = _asks_for_more(endpoint, needs)
+    efforts = _other_efforts(endpoint, needs)
     can = endpoint.expressible
-    if not (needs.extra or needs.dialects or needs.server_tools or too_long) and can.issuperset(needs.fields):
+    special = needs.extra or needs.dialects or needs.server_tools or too_long or efforts
+    if not special and can.issuperset(needs.fields):
         return _ALL_SAID
-    binding, bridged, hints = _missing(can, needs)
+    binding, bridged, hints = _missing(endpoint, needs)
     foreign = [path for dialect, path in needs.dialects.items() if dialect != endpoint.provider.dialect]
     unknown = sorted(needs.extra - endpoint.provider.passthrough)
     refused = [name for name in unknown if name not in needs.extra_hints]
     hints.update(name for name in unknown if name in needs.extra_hints)
     left_out = _left_out(endpoint, needs.server_tools)
     limit = needs.fields.get(Field.MAX_OUTPUT_TOKENS, "") if too_long else ""
-    paths = (*binding, *((limit,) if limit and limit not in binding else ()), *foreign, *refused)
+    effort = needs.fields.get(Field.REASONING_EFFORT, "") if efforts else ""
+    values = (path for path in (limit, effort) if path and path not in binding)
+    paths = (*binding, *values, *foreign, *refused)
     if binding:
-        return Unsaid(Filter.FIELD, f"can't express {', '.join(binding)}", paths)
+        emulation = not_emulated(endpoint, needs)
+        why = f" ({emulation})" if emulation else ""
+        if not_fetched(endpoint, needs):
+            why += " (it takes bytes only, and fetching is off for this key)"
+        message = f"can't express {', '.join(binding)}{why}"
+        return Unsaid(Filter.FIELD, message, paths)
     if too_long:
         message = f"writes at most {endpoint.max_output_tokens} tokens; {limit} asks for {needs.max_output_tokens}"
+        return Unsaid(Filter.FIELD, message, paths)
+    if efforts:
+        message = f"takes the efforts {efforts}; {effort} asks for {needs.reasoning_effort}"
         return Unsaid(Filter.FIELD, message, paths)
     if foreign:
         message = f"speaks {endpoint.provider.dialect}; {', '.join(foreign)} is of another dialect"
@@ -183,26 +197,58 @@ def expression(endpoint: Endpoint, needs: Needs, *, strict: bool) -> Said | Unsa
         paths = tuple(sorted({*ignored, *bridged}))
         message = f"would not use {', '.join(paths)}; require_parameters asked"
         return Unsaid(Filter.REQUIRE_PARAMETERS, message, paths)
-    return Said(ignored, len(left_out)) if ignored else _ALL_SAID
+    emulated = any(needs.fields.get(field) in bridged for field in EMULATED)
+    return Said(ignored, len(left_out), emulated) if ignored or emulated else _ALL_SAID
 
 
-def _missing(can: frozenset[Field], needs: Needs) -> tuple[list[str], list[str], set[str]]:
+def _missing(endpoint: Endpoint, needs: Needs) -> tuple[list[str], list[str], set[str]]:
     """The paths of fields that an endpoint lacks: those that bind, those that are bridged, and hints."""
+    can = endpoint.expressible
     binding: list[str] = []
     bridged: list[str] = []
     hints: set[str] = set()
     for field, path in needs.fields.items():
         # A custom tool that becomes a function takes its grammar with it.
         lost = field not in can or (field is Field.CUSTOM_GRAMMAR and Field.CUSTOM_TOOLS not in can)
-        if not lost:
+        if not lost or (field in FETCHED and not can >= BRIDGES[field]):
+            # Where there are no images at all, it is of no interest how they are given.
             continue
         if field in HINTS:
             hints.add(_without_indexes(path))
-        elif field in needs.bridges and can >= BRIDGES[field]:
-            bridged.append(path)
+        elif _may_be_bridged(field, endpoint, needs):
+            if field not in FETCHED:
+                # What is fetched is sent as it is: a strict caller misses nothing of it.
+                bridged.append(path)
         else:
             binding.append(path)
     return binding, bridged, hints
+
+
+def _may_be_bridged(field: Field, endpoint: Endpoint, needs: Needs) -> bool:
+    if field not in needs.bridges and field not in endpoint.provider.emulates:
+        return False
+    return endpoint.expressible >= BRIDGES[field] and (field not in EMULATED or obstacle(needs) is None)
+
+
+def not_emulated(endpoint: Endpoint, needs: Needs) -> str:
+    """What keeps an endpoint that does not know the answer's form from emulating it; "" where nothing does."""
+    can, form = endpoint.expressible, Field.JSON_SCHEMA
+    if (
+        form not in needs.fields
+        or form in can
+        or not can >= BRIDGES[form]
+        or _may_be_bridged(form, endpoint, needs)
+    ):
+        return ""
+    why = obstacle(needs)
+    return f"it is emulated with {STRUCTURED_OUTPUT}: emulate" if why is None else f"it is not emulated: {why}"
+
+
+def not_fetched(endpoint: Endpoint, needs: Needs) -> list[str]:
+    """The paths of addresses that an endpoint can't take and whose bytes it could, were fetching allowed."""
+    can = endpoint.expressible
+    off = FETCHED.intersection(needs.fields) - can - needs.bridges
+    return [needs.fields[field] for field in off if can >= BRIDGES[field]]
 
 
 def _left_out(endpoint: Endpoint, server_tools: Mapping[str, str]) -> list[str]:
@@ -215,6 +261,14 @@ def _asks_for_more(endpoint: Endpoint, needs: Needs) -> bool:
     """Whether the request allows an answer longer than the endpoint's longest; nothing is cut to it silently."""
     asked, most = needs.max_output_tokens, endpoint.max_output_tokens
     return asked is not None and most is not None and asked > most
+
+
+def _other_efforts(endpoint: Endpoint, needs: Needs) -> str:
+    """The efforts that the model takes where the one that is asked for is not among them; "" where it is."""
+    asked, known = needs.reasoning_effort, endpoint.efforts
+    if asked is None or not known or asked in known or Field.REASONING_EFFORT not in endpoint.expressible:
+        return ""
+    return ", ".join(known)
 
 
 def _without_indexes(path: str) -> str:

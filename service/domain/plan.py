@@ -11,7 +11,16 @@ from typing import Final, TypeAlias
 from service.domain.catalog import Endpoint, ProviderStatus
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.fields import Field
-from service.domain.filters import STATUS_FILTERS, Check, Said, Unsaid, expression, policy_checks
+from service.domain.filters import (
+    STATUS_FILTERS,
+    Check,
+    Said,
+    Unsaid,
+    expression,
+    not_emulated,
+    not_fetched,
+    policy_checks,
+)
 from service.domain.preferences import Policy
 from service.domain.routing import Attempt, Filter, HealthView, Needs, Plan, Rejection, WantedModel
 
@@ -68,15 +77,19 @@ def plan(
             eligible.append((endpoint, health.score(endpoint.id), said))
         if len(eligible) > 1:
             eligible = _ordered(eligible, policy, _sort_of(item, policy), health)
-        attempts += [
-            Attempt(endpoint, model.id, item.variant, position, endpoint.price.blended, score, said.ignored)
-            for endpoint, score, said in eligible
-        ]
+        attempts += [_attempt(item, position, *each) for each in eligible]
         if len(refused) > 1:
             refused.sort(key=lambda rejection: (rejection.endpoint.provider.slug, rejection.endpoint.id))
         rejected += refused
     kept, beyond_cap = _limited(attempts, rejected, policy, max_attempts)
     return Plan(kept, tuple(rejected), _strategy(policy, wanted), beyond_cap)
+
+
+def _attempt(item: WantedModel, position: int, endpoint: Endpoint, score: float, said: Said) -> Attempt:
+    price = endpoint.price.blended
+    return Attempt(
+        endpoint, item.model.id, item.variant, position, price, score, said.ignored, emulated=said.emulated
+    )
 
 
 def _only_not_free(model: str, rejected: list[Rejection]) -> tuple[list[Endpoint], list[Rejection]]:
@@ -120,8 +133,9 @@ def _ordered(eligible: list[_Eligible], policy: Policy, sort: str | None, health
 
     def key(item: _Eligible) -> tuple[object, ...]:
         endpoint, score, said = item
-        # A caller's own order or sort stands above running all of the tools: `require_parameters` would say so.
-        default = (said.left_out, *_default_key(endpoint, score))
+        # A caller's own order or sort stands above running all of the tools, and above knowing the answer's form:
+        # `require_parameters` would say so.
+        default = (said.left_out, said.emulated, *_default_key(endpoint, score))
         if sort is None and not listed:
             return default
         place = listed.get(endpoint.provider.slug, len(listed))
@@ -221,6 +235,20 @@ def _advice(path: str, endpoints: list[Endpoint], needs: Needs, *, strict: bool)
     limits = [e.max_output_tokens for e in endpoints if e.max_output_tokens is not None]
     if limits and path == needs.fields.get(Field.MAX_OUTPUT_TOKENS):
         return f"is more than {ids} can write; ask for at most {max(limits)} or for another model"
+    if path == needs.fields.get(Field.REASONING_EFFORT):
+        efforts = dict.fromkeys(effort for endpoint in endpoints for effort in endpoint.efforts)
+        if efforts:
+            return f"{needs.reasoning_effort} is not taken by {ids}; ask for one of {', '.join(efforts)}"
+    if any(path in not_fetched(endpoint, needs) for endpoint in endpoints):
+        return (
+            f"not supported by {ids}, which takes bytes only, and fetching from addresses is off for this key: "
+            "send the bytes inline, or ask the operator for fetch_media"
+        )
+    emulation = next(filter(None, (not_emulated(endpoint, needs) for endpoint in endpoints)), None)
+    if emulation is not None and path == needs.fields.get(Field.JSON_SCHEMA):
+        return f"not supported by {ids}, where {emulation}; or leave it out, or ask for another model"
+    if path == needs.fields.get(Field.JSON_OBJECT):
+        return f"not supported by {ids}; ask for a json_schema in its place, leave it out or ask for another model"
     if strict:
         return f"not supported by {ids}; leave it out, or provider.require_parameters, or ask for another model"
     return f"not supported by {ids}; leave it out or ask for another model"

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog, Endpoint
-from service.domain.events import Event
+from service.domain.events import Event, Usage
 from service.domain.failure import FailureKind
 from service.domain.generation import Generation
+from service.domain.media import FetchedMedia, Wanted
 from service.domain.routing import HealthView
 
 
@@ -85,6 +86,26 @@ class Keys(Protocol):
         ...
 
 
+class MediaFetcher(Protocol):
+    """Fetches media that stand elsewhere, for endpoints that take bytes only."""
+
+    async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+        """What stands at each of the addresses, in their order; `seconds` is the most that the call has left.
+
+        Raises:
+            ServiceError: INVALID_REQUEST that names the path of one that can't be had.
+        """
+        ...
+
+
+class MediaTelemetry(Protocol):
+    """Counts fetches of media; never addresses."""
+
+    def fetched(self, kind: str, outcome: str, size: int, seconds: float) -> None:
+        """A fetch ended: `kind` is image or file, `outcome` is ok or why not, `size` the bytes that are used."""
+        ...
+
+
 class Telemetry(Protocol):
     """Counts what happens; never content. Cheap enough for every call."""
 
@@ -100,8 +121,8 @@ class Telemetry(Protocol):
         """A stream's first visible event came after `seconds`."""
         ...
 
-    def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
-        """An answer's usage."""
+    def used(self, endpoint: Endpoint, usage: Usage) -> None:
+        """What an answer used and costs, or one that was given up until then."""
         ...
 
     def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:

@@ -16,6 +16,9 @@ from urllib.parse import quote
 from service.domain.catalog import Endpoint, Model
 from service.domain.fields import BRIDGED, Field
 
+STRUCTURED_OUTPUT: Final = "x-structured-output"
+"""By which callers allow the emulation of an answer's form (`emulate`), and are told of it (`emulated`)."""
+
 _PLAIN: Final = "!#$&'()*+,/:;=?@[] \"<>\\^`{|}"
 _MAX_LIST: Final = 2000
 """Bytes of one list in a header: gRPC clients refuse more than 8 to 16 KiB of metadata, proxies less."""
@@ -31,7 +34,9 @@ class Needs:
     path of each tool that providers run by themselves, and of each trace of one in history, to its dialect:
     an endpoint of another dialect leaves them out, comes after those that need not, and they are named as
     ignored. `max_output_tokens` is the caller's limit, None without one. `bridges` are the fields that may be
-    bridged for this call where an endpoint lacks them.
+    bridged for this call where an endpoint lacks them. `addresses` maps each address of
+    media that stands elsewhere to its path. `reasoning_effort` is the caller's, None for the model's.
+    `schema` is the JSON text of the one that the answer must match, None without one.
     """
 
     fields: Mapping[Field, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -41,6 +46,9 @@ class Needs:
     max_output_tokens: int | None = None
     server_tools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     bridges: frozenset[Field] = BRIDGED
+    addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    reasoning_effort: str | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,8 @@ class Rejection:
 class Attempt:
     """An endpoint to try. `model_position` counts the wanted models from 0.
 
-    `ignored` names what is not sent: hints, and tools that a provider would have to run.
+    `ignored` names what is not sent: hints, and tools that a provider would have to run. `emulated`: the answer's
+    form is one that the endpoint does not know.
     """
 
     endpoint: Endpoint
@@ -106,6 +115,7 @@ class Attempt:
     price: Decimal
     health: float
     ignored: tuple[str, ...] = ()
+    emulated: bool = False
 
     def decision(self, strategy: str, fallback_count: int, truncated: tuple[str, ...] = ()) -> Decision:
         """The decision for this attempt, after so many that failed."""
@@ -120,6 +130,7 @@ class Attempt:
             model_fallback_count=self.model_position,
             ignored=self.ignored,
             truncated=truncated,
+            emulated=self.emulated,
         )
 
 
@@ -162,7 +173,7 @@ class Decision:
     """Which endpoint answers and how it was chosen; both edges show it as headers.
 
     `ignored` names hints, and tools that providers run, that were not sent; `truncated` the items that were
-    left out to fit the context.
+    left out to fit the context. `emulated`: the answer's form was, and held to its schema here.
     """
 
     provider_slug: str
@@ -174,6 +185,7 @@ class Decision:
     model_fallback_count: int
     ignored: tuple[str, ...] = ()
     truncated: tuple[str, ...] = ()
+    emulated: bool = False
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Lower-case header names with ASCII values, the same for gRPC metadata and HTTP.
@@ -189,10 +201,11 @@ class Decision:
             ("x-fallback-count", str(self.fallback_count)),
             ("x-model-fallback-count", str(self.model_fallback_count)),
         )
-        if not self.ignored and not self.truncated:
+        if not self.ignored and not self.truncated and not self.emulated:
             return fixed
+        emulated = ((STRUCTURED_OUTPUT, "emulated"),) if self.emulated else ()
         lists = (("x-ignored-parameters", self.ignored), ("x-truncated-items", self.truncated))
-        return (*fixed, *((name, _header_list(values)) for name, values in lists if values))
+        return (*fixed, *emulated, *((name, _header_list(values)) for name, values in lists if values))
 
 
 def _header_list(values: Sequence[str]) -> str:

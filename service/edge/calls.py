@@ -14,8 +14,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from service.domain.calls import CallContext, Principal
-from service.domain.errors import Reason, ServiceError
+from service.domain.errors import Reason, ServiceError, invalid
 from service.domain.ports import Keys
+from service.domain.routing import STRUCTURED_OUTPUT
 
 REQUEST_ID = "x-request-id"
 _MAX_TRACESTATE: Final = 512
@@ -71,6 +72,20 @@ def _tracestate(given: str) -> str:
     if not (given.isascii() and given.isprintable()):
         return ""
     return given if len(given) <= _MAX_TRACESTATE else given[: _MAX_TRACESTATE + 1].rpartition(",")[0]
+
+
+def takes_emulated(headers: Mapping[str, str]) -> bool:
+    """Whether the caller takes an answer whose form was emulated: `x-structured-output: emulate`.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for any other word.
+    """
+    given = headers.get(STRUCTURED_OUTPUT)
+    if given is None:
+        return False
+    if given.strip().lower() != "emulate":
+        raise invalid(STRUCTURED_OUTPUT, f"must be emulate or left out; got {given[:20]!r}")
+    return True
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
@@ -134,7 +149,8 @@ class Calls:
         For a `public` method nobody is asked who they are.
 
         Raises:
-            ServiceError: INVALID_KEY, or PERMISSION_DENIED for a web page that was let in without a key.
+            ServiceError: INVALID_KEY, PERMISSION_DENIED for a web page that was let in without a key, or
+                INVALID_REQUEST.
         """
         limits = self.limits()
         seconds = limits.default if remaining is None else min(remaining, limits.maximum)
@@ -146,6 +162,7 @@ class Calls:
             traceparent=traceparent,
             tracestate=tracestate,
             door=door,
+            emulate=takes_emulated(headers),
         )
 
     def _principal(self, headers: Mapping[str, str], certificate_names: Sequence[str]) -> Principal:

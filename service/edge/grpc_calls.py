@@ -14,6 +14,7 @@ from grpc import aio
 
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
+from service.domain.money import Cost
 from service.domain.routing import Decision
 from service.edge import crash, log_events
 from service.edge.admission import Admission
@@ -187,9 +188,10 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def decision_metadata(rpc: Rpc[Any], decision: Decision) -> tuple[tuple[str, str], ...]:
-    """How a call's endpoint was chosen, as metadata."""
-    return ((REQUEST_ID, rpc.call.request_id), *decision.headers())
+def decision_metadata(rpc: Rpc[Any], decision: Decision, cost: Cost | None = None) -> tuple[tuple[str, str], ...]:
+    """How a call's endpoint was chosen, as metadata; at the end also what its answer costs, if that is known."""
+    told = ((REQUEST_ID, rpc.call.request_id), *decision.headers())
+    return told if cost is None else (*told, *cost.headers())
 
 
 class Batches(Protocol):

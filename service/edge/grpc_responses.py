@@ -74,7 +74,7 @@ class _Making:
         answer = await self._responses.create(rpc.request, rpc.call, submission.idempotency_key)
         decision = answer.decision
         rpc.transport.set_trailing_metadata(
-            decision_metadata(rpc, decision) if decision is not None else _replayed(rpc)
+            decision_metadata(rpc, decision, answer.cost) if decision is not None else _replayed(rpc)
         )
         return answer.response
 
@@ -97,7 +97,7 @@ class _Making:
             await transport.send_initial_metadata(decision_metadata(rpc, await events.start()))
             await write_all(transport, events)
             # What was announced may have changed, when the headers went out before the commit point.
-            transport.set_trailing_metadata(decision_metadata(rpc, events.decision))
+            transport.set_trailing_metadata(decision_metadata(rpc, events.decision, events.cost))
         finally:
             await events.aclose()
 

@@ -25,7 +25,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
     async def create(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> chat_pb2.ChatCompletion:
         answer = await chat.create(rpc.request, rpc.call)
         # Trailing, because initial metadata would be a write of its own: a sixth of the call's CPU.
-        rpc.transport.set_trailing_metadata(decision_metadata(rpc, answer.decision))
+        rpc.transport.set_trailing_metadata(decision_metadata(rpc, answer.decision, answer.cost))
         return answer.completion
 
     async def stream(rpc: Rpc[chat_pb2.CreateChatCompletionRequest]) -> None:
@@ -36,7 +36,7 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
             await transport.send_initial_metadata(decision_metadata(rpc, announced))
             await write_all(transport, chunks)
             # What was announced may have changed, when the headers went out before the commit point.
-            transport.set_trailing_metadata(decision_metadata(rpc, chunks.decision))
+            transport.set_trailing_metadata(decision_metadata(rpc, chunks.decision, chunks.cost))
         finally:
             await chunks.aclose()
 

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from service import wire
 from service.domain.errors import ServiceError, Violation
+from service.domain.money import Cost
 from service.domain.routing import Decision
 from service.edge.calls import REQUEST_ID
 from service.edge.heartbeats import Heartbeats
@@ -40,11 +41,14 @@ def parse(message_type: type[M], body: bytes, hint_paths: frozenset[str], ignore
         raise ServiceError(error.reason, text, violations=violations) from None
 
 
-def headers(http: HttpCall, decision: Decision, ignored: Iterable[str] = ()) -> dict[str, str]:
-    """The headers of an answer: the request's id, and how its endpoint was chosen."""
+def headers(
+    http: HttpCall, decision: Decision, ignored: Iterable[str] = (), cost: Cost | None = None
+) -> dict[str, str]:
+    """The headers of an answer: the request's id, how its endpoint was chosen, what it costs if that is known."""
     names = tuple(dict.fromkeys((*decision.ignored, *ignored)))
     told = replace(decision, ignored=names) if names != decision.ignored else decision
-    return {REQUEST_ID: http.call.request_id, **dict(told.headers())}
+    paid = () if cost is None else cost.headers()
+    return {REQUEST_ID: http.call.request_id, **dict(told.headers()), **dict(paid)}
 
 
 def late(told: Decision, final: Decision) -> bytes:

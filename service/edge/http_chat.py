@@ -37,7 +37,7 @@ class HttpChat:
         return web.Response(
             body=wire.render_bytes(answer.completion),
             content_type="application/json",
-            headers=http_bodies.headers(http, answer.decision, ignored),
+            headers=http_bodies.headers(http, answer.decision, ignored, answer.cost),
         )
 
     async def _stream(

@@ -67,7 +67,7 @@ class HttpResponses:
         return web.Response(
             body=wire.render_bytes(answer.response),
             content_type="application/json",
-            headers=http_bodies.headers(http, answer.decision, ignored),
+            headers=http_bodies.headers(http, answer.decision, ignored, answer.cost),
         )
 
     async def get(self, http: HttpCall) -> web.StreamResponse:

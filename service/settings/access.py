@@ -46,6 +46,11 @@ class KeySettings(Part):
     name: str = Field(default="", max_length=255, description="What it is for, for people.")
     disabled: bool = Field(default=False, description="Refused until enabled again.")
     admin: bool = Field(default=False, description="May do what operators do.")
+    fetch_media: bool = Field(
+        default=False,
+        description="Images and files that its requests have by address are fetched for endpoints that take bytes "
+        "only; see `media`. Off, such endpoints are not asked.",
+    )
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Filters for calls with it.")
 
     def to_domain(self) -> KeyRow:
@@ -57,6 +62,7 @@ class KeySettings(Part):
             name=self.name,
             disabled=self.disabled,
             admin=self.admin,
+            fetch_media=self.fetch_media,
             floor=self.floor.to_domain(),
         )
 
@@ -71,6 +77,9 @@ class OwnerSettings(Part):
         "address) or the common name.",
     )
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Filters for all its calls.")
+    fetch_media: bool = Field(
+        default=False, description="As a key's, for all its calls by whichever door; `local` is who has no key."
+    )
     on_worker_loss: Literal["restart", "fail"] = Field(
         default="restart",
         description="What becomes of a background response whose worker was lost after output could be seen: "
@@ -90,7 +99,7 @@ class OwnerSettings(Part):
 
     def to_domain(self) -> OwnerRow:
         """The same for the lookup."""
-        return OwnerRow(self.name, self.client_certificates, self.floor.to_domain())
+        return OwnerRow(self.name, self.client_certificates, self.floor.to_domain(), self.fetch_media)
 
 
 class RuleSettings(Part):

@@ -16,6 +16,7 @@ from adapters.keys import KeyRow, OwnerRow
 from service.settings.access import KeySettings, OwnerSettings, RuleSettings
 from service.settings.kafka import KafkaSettings
 from service.settings.kafka_topics import Found, check_kafka
+from service.settings.media import MediaSettings
 from service.settings.parts import (
     LIVE,
     AdminSettings,
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
     )
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Routing rules.", json_schema_extra=LIVE)
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Calls to providers.")
+    media: MediaSettings = Field(
+        default_factory=MediaSettings,
+        description="Fetching of images and files by address.",
+        json_schema_extra=LIVE,
+    )
     database: DatabaseSettings = Field(default_factory=DatabaseSettings, description="Where responses are stored.")
     jobs: JobsSettings = Field(default_factory=JobsSettings, description="Background responses.")
     responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="Stored responses.")

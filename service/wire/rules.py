@@ -70,6 +70,9 @@ JSON_TEXT: Final[Mapping[str, JsonShape]] = {
     ),
 }
 
+# String fields that hold a number in decimal digits, which is a number in JSON.
+NUMBER_TEXT: Final = _fields("ResponseUsage.cost Usage.cost")
+
 # Lists of parts for which a string means one part: the field and that part's arm.
 TEXT_OR_PARTS: Final[Mapping[str, str]] = {
     _P + "ChatMessage.content": "text",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -25,6 +26,8 @@ def coercer(field: FieldDescriptor) -> Coerce:
         return _json_text(rules.JSON_TEXT[field.full_name])
     if field.full_name in rules.STRING_OR_ID:
         return _string_or_id
+    if field.full_name in rules.NUMBER_TEXT:
+        return _number_text
     if field.enum_type is not None:
         return enum(field.enum_type)
     try:
@@ -88,6 +91,13 @@ def _number(value: object) -> float:
         except OverflowError:
             raise InvalidValueError("the number is too large") from None
     raise expected("a number", value)
+
+
+def _number_text(value: object) -> str:
+    """The shortest digits that mean this number, without an exponent."""
+    if type(value) is int:
+        return str(value)
+    return format(Decimal(repr(_number(value))), "f")
 
 
 def _integer(bits: int) -> Coerce:

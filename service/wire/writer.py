@@ -215,7 +215,7 @@ def _convert(field: FieldDescriptor) -> Convert | None:
 
 
 def _convert_one(field: FieldDescriptor) -> Convert | None:
-    if field.full_name in rules.JSON_TEXT:
+    if field.full_name in rules.JSON_TEXT or field.full_name in rules.NUMBER_TEXT:
         return orjson.Fragment
     if field.full_name in rules.STRING_OR_ID:
         return _string_or_id

@@ -18,8 +18,10 @@ _TOP_LEVEL = {
     "thinking": Field.REASONING_EFFORT,
     "tools": Field.TOOLS,
     "metadata": Field.USER,
+    "cache_control": Field.PROMPT_CACHE_OPTIONS,
 }
 _BLOCKS = {"image": Field.IMAGE_INPUT, "document": Field.FILE_INPUT}
+_ADDRESSES = {"image": Field.IMAGE_URL, "document": Field.FILE_URL}
 _ENDPOINTS_LIMIT = 4096
 
 
@@ -48,11 +50,15 @@ def carried(body: dict[str, Any]) -> set[Field]:
 
 def _block(block: dict[str, Any]) -> set[Field]:
     found = {_BLOCKS[block["type"]]} if block["type"] in _BLOCKS else set()
+    if block.get("source", {}).get("type") == "url":
+        found.add(_ADDRESSES[block["type"]])
     inner = block.get("content") if block["type"] == "tool_result" else None
     if isinstance(inner, list) and any(part["type"] in _BLOCKS for part in inner):
         found.add(Field.TOOL_MEDIA)
     if "cache_control" in block:
         found.add(Field.PROMPT_CACHE_BREAKPOINT)
+        if "ttl" in block["cache_control"]:
+            found.add(Field.PROMPT_CACHE_OPTIONS)
     return found
 
 

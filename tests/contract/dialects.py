@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.contract import anthropic, openai_chat, openai_responses
+from tests.contract import anthropic, azure, bedrock, gemini, mistral, openai_chat, openai_responses
 from tests.contract.sample import DialectSample
 
-DIALECTS: tuple[DialectSample, ...] = (openai_chat.SAMPLE, anthropic.SAMPLE, openai_responses.SAMPLE)
+DIALECTS: tuple[DialectSample, ...] = (
+    openai_chat.SAMPLE,
+    anthropic.SAMPLE,
+    openai_responses.SAMPLE,
+    mistral.SAMPLE,
+    azure.SAMPLE,
+    bedrock.SAMPLE,
+    gemini.SAMPLE,
+)

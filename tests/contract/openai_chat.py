@@ -67,6 +67,8 @@ def _part(part: dict[str, Any]) -> set[Field]:
     found = {_PARTS[part["type"]]} if part["type"] in _PARTS else set()
     if "prompt_cache_breakpoint" in part:
         found.add(Field.PROMPT_CACHE_BREAKPOINT)
+    if not part.get("image_url", {}).get("url", "data:").startswith("data:"):
+        found.add(Field.IMAGE_URL)
     if "detail" in part.get("image_url", {}):
         found.add(Field.IMAGE_DETAIL)
     return found

@@ -89,6 +89,8 @@ def _item(item: dict[str, Any]) -> set[Field]:
         if part["type"] == "input_image" and part["detail"] != "auto":
             # The schema wants a detail with every image.
             found.add(Field.IMAGE_DETAIL)
+        if not part.get("image_url", "data:").startswith("data:"):
+            found.add(Field.IMAGE_URL)
         if part["type"] == "input_file":
             found |= {field for name, field in _FILE.items() if name in part}
         if "prompt_cache_breakpoint" in part:

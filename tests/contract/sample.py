@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from service.domain.catalog import Endpoint, Facts, Price, Provider, Quirks
 from service.domain.events import Event
 from service.domain.failure import FailureKind
 from service.domain.fields import Field
+from tests.support import eventstream
 
+# Where the model's family decides what it is told.
+_MODELS = {"bedrock": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"}
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
@@ -34,7 +38,8 @@ class DialectSample:
     """One dialect's row in the contract suite.
 
     Its answers stand in tests/golden/NAME/answers: CASE.json is the whole answer, CASE.sse the same answer
-    streamed, whose last event is the terminal marker. `lacks`: answer cases that this wire has no words for,
+    streamed, whose last event is the terminal marker; a `binary` dialect has CASE.frames.json, its stream in
+    the readable form of tests/support/eventstream.py. `lacks`: answer cases that this wire has no words for,
     each with the reason. `carried`: the fields that a request body holds. `error_in_200`: a whole body and
     a stream that fail after status 200, each with its kind.
     """
@@ -45,6 +50,7 @@ class DialectSample:
     error_in_stream: tuple[bytes, FailureKind]
     carried: Callable[[dict[str, Any]], set[Field]]
     lacks: Mapping[str, str] = field(default_factory=dict)
+    binary: bool = False
 
     @property
     def name(self) -> str:
@@ -55,9 +61,23 @@ class DialectSample:
         """The whole answer of a case."""
         return (GOLDEN / self.name / "answers" / f"{case}.json").read_bytes()
 
+    @property
+    def stream_file(self) -> str:
+        """How the name of a streamed answer's file ends."""
+        return ".frames.json" if self.binary else ".sse"
+
     def stream(self, case: str) -> bytes:
         """The same answer as a stream."""
-        return (GOLDEN / self.name / "answers" / f"{case}.sse").read_bytes()
+        return b"".join(self.frames(case))
+
+    def frames(self, case: str) -> list[bytes]:
+        """The stream cut after each event; joined they are the stream."""
+        stored = (GOLDEN / self.name / "answers" / f"{case}{self.stream_file}").read_bytes()
+        return eventstream.encode(json.loads(stored)) if self.binary else sse_events(stored)
+
+    def framed(self, payload: bytes) -> bytes:
+        """An event of this dialect's framing with `payload` in the place of its JSON."""
+        return eventstream.event("contentBlockDelta", payload) if self.binary else b"data: " + payload + b"\n\n"
 
 
 def endpoint_for(dialect: Dialect, expressible: frozenset[Field] | None = None, **quirks: Any) -> Endpoint:
@@ -70,8 +90,9 @@ def endpoint_for(dialect: Dialect, expressible: frozenset[Field] | None = None, 
         quirks=Quirks(**quirks),
     )
     can = dialect.expressible if expressible is None else expressible
+    name = _MODELS.get(dialect.name, "upstream-model")
     return Endpoint(
-        "upstream/model", provider, "vendor/model", "upstream-model", Price(), Facts(), can, max_output_tokens=4096
+        "upstream/model", provider, "vendor/model", name, Price(), Facts(), can, max_output_tokens=4096
     )
 
 

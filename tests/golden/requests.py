@@ -136,6 +136,28 @@ CASES: dict[str, RequestCase] = {
         F.N,
         F.VERBOSITY,
     ),
+    "sampling_of_many": case(
+        Generation((HELLO,), frequency_penalty=-0.5, presence_penalty=1.5, seed=7, n=2),
+        F.FREQUENCY_PENALTY,
+        F.PRESENCE_PENALTY,
+        F.SEED,
+        F.N,
+    ),
+    "predicted_output": case(
+        Generation(
+            (said(Role.USER, "Fix the typo: Helo world"),),
+            options={
+                F.PREDICTION: {
+                    "type": "content",
+                    "content": [{"type": "text", "text": "Hello "}, {"type": "text", "text": "world"}],
+                }
+            },
+        ),
+        F.PREDICTION,
+    ),
+    "an_answer_that_is_begun": case(
+        Generation((said(Role.USER, "A haiku as JSON."), said(Role.ASSISTANT, '{"lines": ["'))),
+    ),
     "stop_sequences": case(Generation((HELLO,), stop=("STOP",)), F.STOP),
     "images": case(
         Generation(
@@ -151,6 +173,20 @@ CASES: dict[str, RequestCase] = {
             )
         ),
         F.IMAGE_INPUT,
+        F.IMAGE_URL,
+    ),
+    "inline_image": case(
+        Generation((Turn(Role.USER, (Text("What is on this?"), Image(PNG, "high"))),)),
+        F.IMAGE_INPUT,
+    ),
+    "inline_file": case(
+        Generation((Turn(Role.USER, (File("data:application/pdf;base64,JVBERi0=", "report.pdf"), Text("?"))),)),
+        F.FILE_INPUT,
+    ),
+    "file_by_address": case(
+        Generation((Turn(Role.USER, (File(url="https://example.com/report.pdf"), Text("Sum it up."))),)),
+        F.FILE_INPUT,
+        F.FILE_URL,
     ),
     "audio_and_file": case(
         Generation(
@@ -258,6 +294,40 @@ CASES: dict[str, RequestCase] = {
         F.REASONING_EFFORT,
         F.MAX_OUTPUT_TOKENS,
     ),
+    "reasoning_in_a_tool_loop": case(
+        Generation(
+            (
+                said(Role.USER, "Weather in Oslo, and what to wear?"),
+                Turn(
+                    Role.ASSISTANT,
+                    (
+                        Reasoning("I need the weather.", signature="c2lnMQ==", format="anthropic-claude-v1"),
+                        Reasoning(encrypted="cmVkYWN0ZWQ=", format="anthropic-claude-v1"),
+                        Text("Let me look."),
+                        Reasoning("By city.", signature="c2lnMg==", format="anthropic-claude-v1"),
+                        Reasoning(encrypted="dGhvdWdodA==", format="google-gemini-v1", id="call_1"),
+                        ToolCall("call_1", "get_weather", '{"city":"Oslo"}'),
+                    ),
+                ),
+                result("call_1", "12 °C"),
+            ),
+            (WEATHER,),
+            reasoning_effort="high",
+            max_output_tokens=6000,
+        ),
+        F.TOOLS,
+        F.REASONING_EFFORT,
+        F.MAX_OUTPUT_TOKENS,
+    ),
+    "cached_prefixes": case(
+        Generation(
+            (
+                Turn(Role.SYSTEM, (Text("Long rules."), Text("More rules.", cache_breakpoint=True))),
+                Turn(Role.USER, (Text("A long document.", cache_breakpoint=True), Text("Sum it up."))),
+            ),
+            options={F.PROMPT_CACHE_OPTIONS: {"mode": "implicit", "ttl": "30m"}},
+        )
+    ),
     "refusal_in_history": case(
         Generation(
             (
@@ -315,6 +385,49 @@ CASES: dict[str, RequestCase] = {
         F.PREDICTION,
         F.WEB_SEARCH,
         F.MODERATION,
+    ),
+}
+
+CASES |= {
+    "history_with_tools_but_none_now": case(
+        Generation(
+            (
+                said(Role.USER, "Weather in Oslo?"),
+                called(ToolCall("call_1", "get_weather", '{"city":"Oslo"}')),
+                result("call_1", "12 °C"),
+                said(Role.ASSISTANT, "It is 12 °C."),
+                said(Role.USER, "Say it in French."),
+            )
+        ),
+        F.TOOLS,
+    ),
+    "a_tool_result_with_an_image": case(
+        Generation(
+            (
+                said(Role.USER, "Look out of the window."),
+                called(ToolCall("call_1", "look", "{}")),
+                Turn(Role.TOOL, (ToolResult("call_1", (Text("The garden:"), Image(PNG))),)),
+            ),
+            (FunctionTool("look"),),
+        ),
+        F.TOOLS,
+        F.TOOL_MEDIA,
+        F.IMAGE_INPUT,
+    ),
+    "two_files_of_one_name": case(
+        Generation(
+            (
+                Turn(
+                    Role.USER,
+                    (
+                        Text("What has changed?"),
+                        File("data:application/pdf;base64,JVBERi0=", "Report_2026 (v1).pdf"),
+                        File("data:application/pdf;base64,JVBERi0x", "Report_2026 (v1).pdf"),
+                    ),
+                ),
+            )
+        ),
+        F.FILE_INPUT,
     ),
 }
 
@@ -473,6 +586,7 @@ CASES |= {
 _PARTS = (
     Text("a", cache_breakpoint=True),
     Image(PNG, "high"),
+    Image("https://example.com/a.png"),
     Audio("UklGRg==", "wav"),
     File("JVBERi0=", "a.pdf"),
     File(url="https://example.com/a.pdf", detail="high"),
@@ -491,7 +605,7 @@ _SETTINGS: dict[str, Any] = {
     "seed": 1,
     "stop": ("x",),
     "n": 2,
-    "reasoning_effort": "low",
+    "reasoning_effort": "high",
     "reasoning_summary": "auto",
     "verbosity": "low",
 }
@@ -536,6 +650,14 @@ def everything(dialect: str) -> tuple[Generation, ...]:
         *(Generation((HELLO,), (tool,), tool_choice="auto") for tool in tools),
         *(
             CASES[name].generation
-            for name in ("tool_choice_allowed", "options_of_openai", "tool_loop", "functions_of_old")
+            for name in (
+                "tool_choice_allowed",
+                "options_of_openai",
+                "tool_loop",
+                "functions_of_old",
+                "cached_prefixes",
+                "a_tool_result_with_an_image",
+                "inline_file",
+            )
         ),
     )

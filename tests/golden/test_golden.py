@@ -67,7 +67,9 @@ def test_no_golden_file_is_left_behind() -> None:
     for sample in DIALECTS:
         wanted = {f"requests/{case}.json" for case in CASES if CASES[case].fits(sample.dialect)}
         for case in set(ANSWERS) - set(sample.lacks):
-            wanted |= {f"answers/{case}{end}" for end in (".json", ".sse", ".folded.json", ".events.json")}
+            wanted |= {
+                f"answers/{case}{end}" for end in (".json", sample.stream_file, ".folded.json", ".events.json")
+            }
         folder = GOLDEN / sample.name
         assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == wanted
 

@@ -105,7 +105,7 @@ async def test_grpcurl_sees_health(up: InProcess) -> None:
 
 
 def image(size: int) -> list[dict[str, object]]:
-    url = "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
+    url = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(size)).decode()
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
 

@@ -222,7 +222,7 @@ async def test_answers_name_the_provider_the_model_and_the_request(door: Door, s
         "x-routing-strategy": "default",
         "x-fallback-count": "1",
         "x-model-fallback-count": "0",
-        **({"x-accel-buffering": "no"} if stream else {}),
+        **({"x-accel-buffering": "no"} if stream else {"x-cost": "0.000042", "x-cost-currency": "EUR"}),
     }
 
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +84,13 @@ async def serving(command: str, folder: Path, env: Mapping[str, str]) -> AsyncIt
             await process.wait()
 
 
+async def answers(session: aiohttp.ClientSession, url: str, model: str) -> bool:
+    """Whether the running service has read of the model by now."""
+    body = {"model": model, "messages": [{"role": "user", "content": "?"}]}
+    async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
+        return answer.status == HTTPStatus.OK
+
+
 async def counts(url: str, group: str) -> dict[str, int]:
     async with aiohttp.ClientSession() as session:
         query = {"group": group, "counts": "true", "page_size": "1"}
@@ -122,7 +130,7 @@ async def test_ten_thousand_jobs_from_submission_to_the_last_failure_as_the_page
             looked = await run(look.replace("http://127.0.0.1:8080", url), folder)
             assert '{"count":60,"state":"completed"}' in looked
             assert looked.endswith('{"cancelled_count":0}')
-            said = await mended(mend, folder)
+            said = await mended(mend, folder, url)
             assert said.endswith("5 results: 5 completed\n")
             assert len(re.findall(r"^\d+:\d+ +resp_\w{36}  as local$", said, re.MULTILINE)) == 5
             for kind in ("chat", "batch"):
@@ -133,7 +141,7 @@ async def test_ten_thousand_jobs_from_submission_to_the_last_failure_as_the_page
             assert await counts(url, "nightly") == {"completed": 60}
 
 
-async def mended(commands: str, folder: Path) -> str:
+async def mended(commands: str, folder: Path, url: str) -> str:
     """Runs the block that mends a mistake, with the waits that a person's typing is."""
     submit, listing, *rest = commands.strip().splitlines()
     config = {"XDG_STATE_HOME": str(folder / "state")}
@@ -143,6 +151,9 @@ async def mended(commands: str, folder: Path) -> str:
             await asyncio.sleep(0.2)
     edit, redrive, results = rest
     said += listed + await run(edit, folder, config)
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        while not await answers(session, url, "big"):
+            await asyncio.sleep(0.2)
     return said + await run(redrive, folder, config) + await run(results, folder, config)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from adapters.local_model import LocalModel
 from adapters.providers.anthropic import DIALECT
@@ -53,11 +55,15 @@ async def up() -> AsyncIterator[HttpUpstream]:
 
 
 def row(sim: Simulator) -> Endpoint:
+    return row_at(sim.url)
+
+
+def row_at(url: str) -> Endpoint:
     provider = Provider(
         "acme",
         "Acme",
         "anthropic",
-        f"{sim.url}/v1",
+        f"{url}/v1",
         auth=Auth("header", "x-api-key", "env:KEY"),
         timeouts=Timeouts(connect=2, first_byte=0.5, idle=0.5, total=5),
     )
@@ -127,6 +133,37 @@ async def test_each_fault_of_a_stream_is_called_by_its_name(
     with pytest.raises(UpstreamError) as caught:
         await streamed(up, row(sim))
     assert caught.value.failure.kind is kind
+
+
+def _said(kind: str, **more: object) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
+
+
+async def test_a_ping_keeps_a_silent_stream_from_being_given_up_and_says_nothing(up: HttpUpstream) -> None:
+    message = {"id": "msg_1", "model": "m", "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(_said("message_start", message=message))
+        # Longer in all than the row's 0.5 seconds between two reads.
+        for _ in range(4):
+            await asyncio.sleep(0.25)
+            await response.write(_said("ping"))
+        await response.write(_said("content_block_start", index=0, content_block={"type": "text", "text": "Late"}))
+        await response.write(_said("message_stop"))
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        endpoint = row_at(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        assert fold(await streamed(up, endpoint)).choices[0].text == "Late"
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_rate_limit_tells_when_to_come_back(sim: Simulator, up: HttpUpstream) -> None:

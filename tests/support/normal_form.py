@@ -102,6 +102,12 @@ def provider_is_ours(answer: Json) -> Json:
     return _without(answer, "provider")
 
 
+def the_cost_is_ours(answer: Json) -> Json:
+    """We say what an answer costs by the catalogue's prices, in place of what its provider says (OpenRouter)."""
+    usage = answer.get("usage")
+    return {**answer, "usage": _without(usage, "cost", "currency")} if usage else answer
+
+
 def nothing_in_a_list_is_no_list(answer: Json) -> Json:
     """Some servers send empty lists of annotations and calls, others leave them out; we leave them out."""
     return _each_message(answer, lambda message: _without_empty(message, "annotations", "tool_calls"))
@@ -158,6 +164,7 @@ def cached_tokens_have_one_place(answer: Json) -> Json:
 ANSWER: Final[tuple[Callable[[Any], Any], ...]] = (
     null_is_absent,
     provider_is_ours,
+    the_cost_is_ours,
     the_role_is_always_told,
     nothing_in_a_list_is_no_list,
     reasoning_has_one_name,
@@ -175,14 +182,15 @@ def usage_is_held_back(folded: Json) -> Json:
 def fold_chunks(chunks: Iterable[Json]) -> Json:
     """The answer that a stream's chunks make: its choices by index, what a choice says under `delta`.
 
-    Usage is the last that came; `obfuscation` is padding against eavesdroppers and says nothing. Of the other
-    fields beside the choices the last value counts that is no empty one (Azure's first chunk has no id).
+    Usage is the last that came; `obfuscation` and Mistral's `p` are padding against eavesdroppers and say nothing.
+    Of the other fields beside the choices the last value counts that is no empty one (Azure's first chunk has no
+    id).
     """
     folded: Json = {"choices": {}}
     for chunk in chunks:
         for choice in chunk["choices"]:
             _fold_choice(folded["choices"].setdefault(choice["index"], {"delta": {}}), choice)
-        for key, value in _without(chunk, "choices", "obfuscation").items():
+        for key, value in _without(chunk, "choices", "obfuscation", "p").items():
             if value or key not in folded:
                 folded[key] = value
     return folded

@@ -19,7 +19,9 @@ CHUNK: Final = "CreateChatCompletionStreamResponse"
 
 _ROOT: Final = {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"}
 _MESSAGE: Final = {"role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio"}
-ADDED_TO_ROOT: Final = {"provider"}
+# What Azure's content filters found is told as it is.
+ADDED_TO_ROOT: Final = {"provider", "prompt_filter_results"}
+ADDED_TO_CHOICE: Final = {"content_filter_results"}
 ADDED_TO_MESSAGE: Final = {"reasoning", "reasoning_details"}
 
 
@@ -38,7 +40,7 @@ def _unlisted(name: str, value: dict[str, Any]) -> Iterator[str]:
     inner = "delta" if name == CHUNK else "message"
     yield from _beyond("", value, _ROOT | ADDED_TO_ROOT)
     for choice in value["choices"]:
-        yield from _beyond("choices", choice, {"index", inner, "finish_reason", "logprobs"})
+        yield from _beyond("choices", choice, {"index", inner, "finish_reason", "logprobs"} | ADDED_TO_CHOICE)
         yield from _beyond(f"choices.{inner}", choice[inner], _MESSAGE | ADDED_TO_MESSAGE)
 
 

@@ -5,6 +5,7 @@ No judgement here: what must be equal stands in `normal_form` and in the tests.
 
 from __future__ import annotations
 
+import base64
 import json
 import lzma
 import random
@@ -24,7 +25,10 @@ _LONG: Final = 20_000
 
 @dataclass(frozen=True)
 class Exchange:
-    """One recorded request with its answer; `number` is its line in the file, counted from 1."""
+    """One recorded request with its answer; `number` is its line in the file, counted from 1.
+
+    A binary answer stands in `raw`, its `body` is empty. `path` is the request's, percent-encoded as it was.
+    """
 
     number: int
     kind: str
@@ -33,6 +37,8 @@ class Exchange:
     status: int
     headers: dict[str, str]
     body: str
+    raw: bytes = b""
+    path: str = ""
 
     def __str__(self) -> str:
         return f"line {self.number}, {self.origin}"
@@ -72,7 +78,9 @@ def read_exchanges(shared: Path, kind: str) -> list[Exchange]:
             row["request"],
             row["status"],
             row["headers"] or {},
-            row["body"],
+            row.get("body") or "",
+            base64.b64decode(row.get("body_b64") or ""),
+            row.get("path") or "",
         )
         for number, row in rows
         if row["kind"] == kind
@@ -123,7 +131,7 @@ async def recorded_upstream() -> AsyncIterator[RecordedUpstream]:
     """A provider on a free port of loopback."""
     upstream = RecordedUpstream()
     app = web.Application(client_max_size=64 * 1024**2)
-    for path in ("/v1/chat/completions", "/v1/responses"):
+    for path in ("/v1/chat/completions", "/v1/responses", "/v1/messages"):
         app.router.add_post(path, upstream.answer)
     runner = web.AppRunner(app)
     await runner.setup()

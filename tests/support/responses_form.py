@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from tests.support.normal_form import Json, a_schema_is_its_text, not_streaming_is_unsaid, null_is_absent
+from tests.support.normal_form import (
+    Json,
+    a_schema_is_its_text,
+    not_streaming_is_unsaid,
+    null_is_absent,
+    the_cost_is_ours,
+)
 
 _OURS: Final = ("id", "created_at", "completed_at", "store")
 _ENCRYPTED: Final = "reasoning.encrypted_content"
@@ -164,6 +170,7 @@ ANSWER: Final[tuple[Callable[[Any], Any], ...]] = (
     an_echo_is_of_the_request,
     items_are_numbered,
     cache_writes_are_counted,
+    the_cost_is_ours,
     the_tier_is_told,
 )
 

@@ -37,6 +37,7 @@ from eurouter.v1 import (
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
+from adapters.media.addresses import IpAddress, is_public
 from adapters.providers.simulator import Simulator
 from service.bootstrap import Service, Start
 from service.settings import Settings
@@ -237,17 +238,20 @@ async def running_service(
     settings: Mapping[str, Any] | None = None,
     catalog: CatalogOf = two_dialects,
     env: Mapping[str, str] | None = None,
+    fetch_from: Callable[[IpAddress], bool] = is_public,
 ) -> AsyncIterator[InProcess]:
     """The service in this process and event loop, on free ports.
 
     `settings` are sections over the defaults, `catalog` makes the catalogue from the two simulators' URLs,
-    `env` is what the service sees beside the providers' keys.
+    `env` is what the service sees beside the providers' keys, `fetch_from` whom media may be fetched from.
     """
     async with AsyncExitStack() as stack:
         upstreams = await _upstreams(stack, folder, settings or {}, catalog)
         seen = {**PROVIDER_KEYS, **(env or {})}
         loaded = Settings.load(upstreams.settings_file, seen)
-        service = Service(loaded, Start(upstreams.settings_file, seen, drain_pause=loaded.drain.pause_seconds > 0))
+        pause = loaded.drain.pause_seconds > 0
+        start = Start(upstreams.settings_file, seen, drain_pause=pause, fetch_from=fetch_from)
+        service = Service(loaded, start)
         await service.process.start()
         stack.push_async_callback(service.process.stop)
         ports = service.process.ports

@@ -13,6 +13,7 @@ from service.domain.errors import ServiceError
 from service.domain.events import Event, Finish, FinishReason, Start, TextDelta, Usage
 from service.domain.failure import Failure, FailureKind, UpstreamError
 from service.domain.generation import Generation, Role, Text, Turn
+from service.domain.money import Cost
 
 
 class FakeClock:
@@ -185,6 +186,7 @@ class RecordingTelemetry:
         self.failures: list[tuple[str, FailureKind, str, int]] = []
         self.first_tokens: list[tuple[str, float]] = []
         self.usage: list[tuple[str, int, int]] = []
+        self.costs: list[Cost | None] = []
         self.in_flight: dict[str, int] = {}
         self.full: list[str] = []
 
@@ -200,9 +202,10 @@ class RecordingTelemetry:
         """The first visible event came."""
         self.first_tokens.append((endpoint.id, seconds))
 
-    def tokens(self, endpoint: Endpoint, input_tokens: int, output_tokens: int) -> None:
+    def used(self, endpoint: Endpoint, usage: Usage) -> None:
         """Usage came."""
-        self.usage.append((endpoint.id, input_tokens, output_tokens))
+        self.usage.append((endpoint.id, usage.input_tokens, usage.output_tokens))
+        self.costs.append(usage.cost)
 
     def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
         """A counted call began or ended."""

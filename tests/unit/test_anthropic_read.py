@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
-import random
-from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
@@ -154,6 +151,68 @@ def test_tool_calls_are_counted_by_themselves_and_not_by_the_blocks_around_them(
     assert [event.arguments for event in events if isinstance(event, ToolCallDelta)] == ["{}", "{}"]
 
 
+UNTOLD = (
+    {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "a"}},
+    {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
+    {"type": "container_upload", "file_id": "file_1"},
+    {"type": "hologram", "text": "no text of ours", "thinking": "none", "input": {}},
+)
+
+
+@pytest.mark.parametrize("block", UNTOLD, ids=lambda block: str(block["type"]))
+def test_blocks_of_anthropics_own_tools_and_of_kinds_to_come_say_nothing(block: dict[str, Any]) -> None:
+    text = {"type": "text", "text": "Hm."}
+    whole = fold(DIALECT.read(message(content=[block, text, block])))
+    stream = fold(
+        streamed(
+            start(),
+            opens(0, **block),
+            delta(0, "input_json_delta", partial_json='{"a":1}'),
+            delta(0, "hologram_delta", hologram="x"),
+            stop(0),
+            opens(1, type="text", text=""),
+            delta(1, "text_delta", text="Hm."),
+            stop(1),
+            *ends(),
+        )
+    )
+    assert whole.choices == stream.choices
+    (choice,) = whole.choices
+    assert (choice.text, choice.calls, choice.reasoning, choice.items) == ("Hm.", (), (), ())
+
+
+def test_a_paused_turn_is_a_stop_that_says_what_it_is() -> None:
+    for events in (DIALECT.read(message(stop_reason="pause_turn")), streamed(start(), *ends("pause_turn"))):
+        finish = fold(events).choices[0].finish
+        assert finish is not None
+        assert (finish.reason, finish.raw) == (FinishReason.STOP, "pause_turn")
+
+
+def test_redacted_thinking_keeps_its_place_between_pieces_that_can_be_read() -> None:
+    content = [
+        {"type": "thinking", "thinking": "One.", "signature": "MQ=="},
+        {"type": "redacted_thinking", "data": "Mg=="},
+        {"type": "thinking", "thinking": "Three.", "signature": "Mw=="},
+        {"type": "text", "text": "Done."},
+    ]
+    first, second, third = fold(DIALECT.read(message(content=content))).choices[0].reasoning
+    assert (first.text, first.seal) == ("One.", ReasoningSeal(FORMAT, signature="MQ=="))
+    assert (second.text, second.seal) == ("", ReasoningSeal(FORMAT, encrypted="Mg=="))
+    assert (third.text, third.seal) == ("Three.", ReasoningSeal(FORMAT, signature="Mw=="))
+
+
+def test_cache_writes_are_told_by_their_lifetime_where_there_are_any() -> None:
+    lifetimes = {"ephemeral_5m_input_tokens": 15, "ephemeral_1h_input_tokens": 5}
+    counts = USAGE | {"cache_creation_input_tokens": 20, "cache_creation": lifetimes}
+    for events in (list(DIALECT.read(message(usage=counts))), streamed(start(**counts), *ends())):
+        usage = usage_in(events)
+        assert usage.cache_write_tokens == 20
+        ((name, told),) = usage.extra
+        assert (name, json.loads(told)) == ("cache_creation", lifetimes)
+    none = USAGE | {"cache_creation": dict.fromkeys(lifetimes, 0)}
+    assert usage_in(list(DIALECT.read(message(usage=none)))).extra == ()
+
+
 def test_a_signature_seals_the_thinking_before_it_even_when_its_text_is_withheld() -> None:
     events = streamed(
         start(),
@@ -266,68 +325,3 @@ def test_our_golden_answers_are_what_anthropics_own_client_reads(case: str) -> N
     for event in parser.feed(SAMPLE.stream(case)) + parser.end():
         if json.loads(event.data)["type"] != "ping":
             adapter.validate_json(event.data)
-
-
-def recorded(shared: Path) -> list[dict[str, Any]]:
-    with lzma.open(shared / "fixtures" / "recorded-exchanges.jsonl.xz", "rt", encoding="utf-8") as lines:
-        return [row for row in map(json.loads, lines) if row["kind"] == "anthropic.messages"]
-
-
-def expected(content: list[dict[str, Any]]) -> tuple[str, str, list[tuple[str, str, Any]]]:
-    """Text, thinking and calls of a recorded message."""
-    text = "".join(block["text"] for block in content if block["type"] == "text")
-    thinking = "".join(block["thinking"] for block in content if block["type"] == "thinking")
-    calls = [(block["id"], block["name"], block["input"]) for block in content if block["type"] == "tool_use"]
-    return text, thinking, calls
-
-
-def gathered(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The content blocks that a recorded stream makes, put together the plain way."""
-    content: dict[int, dict[str, Any]] = {}
-    arguments: dict[int, str] = {}
-    for event in events:
-        if event["type"] == "content_block_start":
-            content[event["index"]] = dict(event["content_block"])
-        elif event["type"] == "content_block_delta":
-            block, piece = content[event["index"]], event["delta"]
-            for key in ("text", "thinking", "signature"):
-                if key in piece:
-                    block[key] = block.get(key, "") + piece[key]
-            if "partial_json" in piece:
-                arguments[event["index"]] = arguments.get(event["index"], "") + piece["partial_json"]
-    for index, text in arguments.items():
-        content[index]["input"] = json.loads(text or "{}")
-    return list(content.values())
-
-
-def test_every_recorded_answer_and_stream_is_read_and_folds_equal_however_it_is_split(shared: Path) -> None:
-    counts = {"answers": 0, "streams": 0, "errors": 0}
-    chance = random.Random(7)
-    for row in recorded(shared):
-        body: bytes = row["body"].encode()
-        if row["status"] != 200:
-            failure = DIALECT.classify(row["status"], row["headers"] or {}, body)
-            assert failure.kind in (FailureKind.INVALID_REQUEST, FailureKind.AUTH)
-            counts["errors"] += 1
-            continue
-        if body.lstrip().startswith(b"{"):
-            folded, content = fold(DIALECT.read(body)), json.loads(body)["content"]
-            counts["answers"] += 1
-        else:
-            folded = fold(decode(DIALECT, [body]))
-            for _ in range(4):
-                cuts = sorted(chance.sample(range(len(body)), 12))
-                pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-                assert fold(decode(DIALECT, pieces)) == folded
-            lines = [line[5:] for line in body.split(b"\n") if line.startswith(b"data:")]
-            content = gathered([json.loads(line) for line in lines])
-            counts["streams"] += 1
-        text, thinking, calls = expected(content)
-        (choice,) = folded.choices
-        assert (choice.text or "") == text
-        assert "".join(piece.text for piece in choice.reasoning) == thinking
-        assert [(call.id, call.name, json.loads(call.arguments)) for call in choice.calls] == calls
-        assert choice.finish is not None
-        assert folded.usage is not None
-        assert folded.usage.output_tokens > 0
-    assert counts == {"answers": 90, "streams": 81, "errors": 2}

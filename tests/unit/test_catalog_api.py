@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 from eurouter.v1 import catalog_pb2 as pb
 
-from service.api.catalog import CatalogHandler, decimal_text
+from service.api.catalog import CatalogHandler
 from service.domain.catalog import Alias, Catalog, Price, ProviderStatus
 from service.domain.errors import Reason, ServiceError
 from service.domain.fields import Field
+from service.domain.money import decimal_text
 from tests.support.catalogs import AMERICAN, catalog, endpoint, facts, model, provider
 
 PLAIN = frozenset({Field.TEMPERATURE, Field.MAX_OUTPUT_TOKENS, Field.IMAGE_INPUT, Field.AUTHOR_NAME})
@@ -99,6 +100,15 @@ def test_a_model_tells_what_its_usable_endpoints_offer() -> None:
         "temperature",
         "tools",
     ]
+
+
+def test_prices_of_special_kinds_are_told_where_they_are_stated() -> None:
+    price = Price(Decimal("0.000003"), cache_read=Decimal("3E-7"), cache_write=Decimal(0), currency="EUR")
+    handler = CatalogHandler(Rows(catalog(model("v/m", replace(endpoint("alpha", model="v/m"), price=price)))))
+    told = handler.get_model(pb.GetModelRequest(id="v/m")).pricing
+    assert (told.prompt, told.cache_read, told.cache_write) == ("0.000003", "0.0000003", "0")
+    assert not told.HasField("reasoning")
+    assert not told.HasField("audio_input")
 
 
 def test_a_model_that_nobody_can_serve_now_has_no_price_and_no_provider() -> None:

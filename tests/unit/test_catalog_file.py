@@ -12,7 +12,7 @@ from adapters.catalog.discover import models_in
 from adapters.catalog.load import check_document
 from adapters.documents.read import DocumentError, parse_document
 from adapters.providers.registry import DIALECTS
-from service.domain.catalog import Catalog, Endpoint, ProviderStatus, Rule
+from service.domain.catalog import Catalog, Endpoint, Price, ProviderStatus, Rule
 from service.domain.fields import Field
 
 ALL = DIALECTS["openai_chat"].expressible | {Field.REASONING_SUMMARY}
@@ -80,6 +80,24 @@ def test_prices_per_million_become_prices_per_token_in_the_catalogues_currency()
     assert own.price.free
 
 
+def test_kinds_of_tokens_may_have_prices_of_their_own_and_what_is_left_out_stays_unset() -> None:
+    special = "cache_read: 0.3, cache_write: 3.75, audio_input: 6, audio_output: 30, currency: USD"
+    listed = TWO_PROVIDERS.replace("currency: USD}", special + "}")
+    paid, own = built(listed).models["acme/One"].endpoints
+    assert paid.price == Price(
+        prompt=Decimal("0.0000015"),
+        completion=Decimal("0.00000775"),
+        cache_read=Decimal("0.00000015"),
+        cache_write=Decimal("0.000001875"),
+        audio_input=Decimal("0.000003"),
+        audio_output=Decimal("0.000015"),
+        currency="EUR",
+    )
+    assert paid.price.blended == built(TWO_PROVIDERS).models["acme/One"].endpoints[0].price.blended
+    assert own.price == Price()
+    assert "models[0].endpoints[0].price.cache_read: must be" in mistakes(listed.replace("0.3,", "-1,"))
+
+
 def test_an_endpoints_facts_stand_over_its_providers() -> None:
     paid, own = built(TWO_PROVIDERS).models["acme/One"].endpoints
     assert paid.facts.regions is not None
@@ -106,7 +124,7 @@ def test_a_bare_name_of_two_models_resolves_to_neither() -> None:
 
 def test_a_provider_without_its_secret_or_with_a_dialect_to_come_is_listed_and_says_why() -> None:
     text = TWO_PROVIDERS.replace(
-        "models:", '  - {slug: later, dialect: bedrock, base_url: "https://x"}\nmodels:', 1
+        "models:", '  - {slug: later, dialect: yet_to_come, base_url: "https://x"}\nmodels:', 1
     )
     text = text.replace("slug: own,", "slug: own, disabled: true,")
     providers = built(text).providers
@@ -116,7 +134,7 @@ def test_a_provider_without_its_secret_or_with_a_dialect_to_come_is_listed_and_s
         "later": ProviderStatus.DIALECT_MISSING,
     }
     assert providers["paid"].status_message == "Its key is missing: set the environment variable PAID_KEY."
-    assert "bedrock" in providers["later"].status_message
+    assert "yet_to_come" in providers["later"].status_message
     assert built(TWO_PROVIDERS, "env:PAID_KEY").providers["paid"].status is ProviderStatus.ACTIVE
 
 
@@ -143,6 +161,7 @@ models:
         Field.TEMPERATURE,
         Field.TOP_P,
         Field.IMAGE_INPUT,
+        Field.IMAGE_URL,
         Field.IMAGE_DETAIL,
         Field.FILE_INPUT,
         Field.AUDIO_OUTPUT,
@@ -164,7 +183,7 @@ def test_a_row_that_takes_a_reasoning_object_can_say_a_summary_too() -> None:
 
 
 def test_endpoints_of_a_dialect_to_come_express_nothing() -> None:
-    text = TWO_PROVIDERS.replace("dialect: openai_chat", "dialect: bedrock")
+    text = TWO_PROVIDERS.replace("dialect: openai_chat", "dialect: yet_to_come")
     assert all(not e.expressible for e in built(text).models["acme/One"].endpoints)
 
 
@@ -351,10 +370,11 @@ def shipped() -> Catalog:
     return build_catalog(read_catalog(DEFAULT_CATALOG), dialects, lambda _: True)
 
 
-def test_the_shipped_catalogue_has_the_ten_providers(shipped: Catalog) -> None:
-    missing = {slug for slug, p in shipped.providers.items() if p.status is ProviderStatus.DIALECT_MISSING}
-    assert missing == {"microsoft-foundry", "aws-bedrock"}
-    assert set(shipped.providers) - missing == {
+def test_the_shipped_catalogue_has_the_twelve_providers(shipped: Catalog) -> None:
+    assert not [slug for slug, p in shipped.providers.items() if p.status is ProviderStatus.DIALECT_MISSING]
+    assert set(shipped.providers) == {
+        "microsoft-foundry",
+        "aws-bedrock",
         "openai",
         "anthropic",
         "mistral",
@@ -363,6 +383,8 @@ def test_the_shipped_catalogue_has_the_ten_providers(shipped: Catalog) -> None:
         "nebius",
         "ionos",
         "ovhcloud",
+        "google",
+        "google-vertex",
     }
     assert all(p.auth.secret.startswith("env:") for p in shipped.providers.values())
 
@@ -370,6 +392,12 @@ def test_the_shipped_catalogue_has_the_ten_providers(shipped: Catalog) -> None:
 def test_no_endpoint_of_the_shipped_catalogue_is_free(shipped: Catalog) -> None:
     assert shipped.models
     assert not [e.id for m in shipped.models.values() for e in m.endpoints if e.price.free]
+
+
+def test_cached_input_of_the_shipped_catalogue_costs_less_than_other_input(shipped: Catalog) -> None:
+    stated = [e.price for m in shipped.models.values() for e in m.endpoints if e.price.cache_read is not None]
+    assert stated
+    assert all(price.cache_read is not None and 0 < price.cache_read < price.prompt for price in stated)
 
 
 def test_shipped_region_claims_are_no_wider_than_what_is_stated(shipped: Catalog) -> None:
@@ -404,6 +432,19 @@ def test_the_page_on_the_catalogue_is_current(update_golden: bool) -> None:
 def test_the_pages_examples_are_catalogues() -> None:
     text = (Path(__file__).parents[2] / catalog_page.PAGE).read_text(encoding="utf-8")
     examples = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         assert built(example).providers
+
+
+def test_a_row_of_azure_names_its_version_and_loses_what_came_later() -> None:
+    row = (
+        "providers:\n  - slug: foundry\n    dialect: azure\n    base_url: https://acme.openai.azure.com\n"
+        "    quirks: {api_version: 2024-10-21}\n"
+        "models:\n  - id: openai/gpt-4o\n    endpoints:\n"
+        "      - {provider: foundry, model: my-deployment, price: {prompt: 1, completion: 2}}\n"
+    )
+    endpoint = only_endpoint(built(row), "openai/gpt-4o")
+    assert endpoint.provider.quirks.api_version == "2024-10-21"
+    assert Field.JSON_SCHEMA in endpoint.expressible
+    assert Field.REASONING_EFFORT not in endpoint.expressible

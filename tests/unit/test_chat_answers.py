@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from service.domain.events import (
     Usage,
 )
 from service.domain.fold import fold
+from service.domain.money import Cost
 from tests.support.chats import STREAMS
 
 START = Start("chatcmpl-1", "gpt-small-1", 1700000000, "fp_1", "default")
@@ -213,7 +215,7 @@ def test_the_usage_is_held_back_unless_it_was_asked_for() -> None:
 
 def test_usage_keeps_what_the_provider_said_and_nothing_else() -> None:
     details = (("completion.accepted_prediction_tokens", 0), ("prompt.audio_tokens", 2), ("prompt.odd_tokens", 3))
-    event = Usage(10, 20, 31, reasoning_tokens=0, details=details, extra=(("cost", "0.1"), ("total_tokens", "9")))
+    event = Usage(10, 20, 31, reasoning_tokens=0, details=details, extra=(("spent", "0.1"), ("total_tokens", "9")))
     usage = whole(START, event).usage
     assert usage.total_tokens == 31
     assert [(f.name, v) for f, v in usage.completion_tokens_details.ListFields()] == [
@@ -221,8 +223,25 @@ def test_usage_keeps_what_the_provider_said_and_nothing_else() -> None:
         ("accepted_prediction_tokens", 0),
     ]
     assert [(f.name, v) for f, v in usage.prompt_tokens_details.ListFields()] == [("audio_tokens", 2)]
-    assert dict(usage.extra) == {"cost": "0.1", "prompt.odd_tokens": "3"}
+    assert dict(usage.extra) == {"spent": "0.1", "prompt.odd_tokens": "3"}
     assert not whole(START, Usage(1, 2, 3)).usage.HasField("prompt_tokens_details")
+
+
+def test_a_cost_is_written_with_its_digits_and_a_stream_tells_the_last_one_alone() -> None:
+    cost = Cost(Decimal("1.250E-7"), "EUR")
+    used = Usage(3, 2, 5, cost=cost)
+    assert (whole(START, used).usage.cost, whole(START, used).usage.currency) == ("0.000000125", "EUR")
+    out = writer(include_usage=True)
+    out.write([START, Usage(3, 1, 4)])
+    out.write([TextDelta("Hi"), STOP, Usage(3, 2, 5)])
+    assert out.write([used]) == []
+    (last,) = out.finish()
+    assert last.usage == whole(START, used).usage
+
+
+def test_a_cost_that_the_provider_states_never_passes_for_ours() -> None:
+    theirs = (("cost", "0.7"), ("currency", '"USD"'))
+    assert whole(START, Usage(1, 2, 3, extra=theirs)).usage == whole(START, Usage(1, 2, 3)).usage
 
 
 def test_a_call_and_its_arguments_share_a_fragment_in_one_batch_and_continue_in_the_next() -> None:

@@ -20,7 +20,9 @@ from tests.support.any_message import messages
 from tests.support.chats import USER, complaints, read, refused, request
 
 F = {"type": "function", "function": {"name": "f"}}
-PNG = base64.b64encode(b"\x89PNG1234").decode()
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n1234").decode()
+JPEG = base64.b64encode(b"\xff\xd8\xff\xe0\x00\x10JFIF").decode()
+WEBP = base64.b64encode(b"RIFF\x04\x00\x00\x00WEBP").decode()
 
 
 def call(arguments: str = "{}", call_id: str = "call-1", name: str = "f") -> dict[str, Any]:
@@ -298,8 +300,8 @@ def test_reasoning_details_win_over_reasoning_and_hold_only_what_their_type_has(
     "url",
     [
         f"data:image/png;base64,{PNG}",
-        f"data:image/jpeg;base64,{PNG}",
-        f"DATA:IMAGE/WEBP;base64,{PNG}",
+        f"data:image/jpeg;base64,{JPEG}",
+        f"DATA:IMAGE/WEBP;base64,{WEBP}",
         "https://a.example/b.png?c=d",
         "http://a.example",
     ],
@@ -319,6 +321,9 @@ def test_images_come_by_address_or_inline(url: str) -> None:
         "https://a.example/b c",
         "https://a.example/" + "b" * 8192,
         f"data:image/svg+xml;base64,{PNG}",
+        f"data:image/jpeg;base64,{PNG}",
+        f"data:image/gif;base64,{base64.b64encode(b'%PDF-1.7').decode()}",
+        "data:image/png;base64,AAAA",
         f"data:image/png,{PNG}",
         "data:image/png;base64,",
         "data:image/png;base64,a",

@@ -126,6 +126,7 @@ async def test_a_chat_job_makes_a_response_and_its_completion() -> None:
     assert response.output[0].message.content[0].output_text.text == "Hello there"
     assert (response.model, response.usage.output_tokens) == ("model", 7)
     completion = body.chat_completion
+    assert response.usage.cost == completion.usage.cost == "0.000012"
     assert completion.id == f"chatcmpl-{response.id[5:]}"
     assert (completion.object, completion.created, completion.model) == ("chat.completion", NOW, "model")
     assert completion.provider == "alpha"

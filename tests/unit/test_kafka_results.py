@@ -121,6 +121,15 @@ def test_a_result_of_a_submission_in_protobuf_is_protobuf() -> None:
     assert response_object_pb2.Response.FromString(got.value or b"") == made
 
 
+def test_a_result_says_what_it_costs() -> None:
+    usage = response_object_pb2.ResponseUsage(input_tokens=1, cost="0.0000125", currency="EUR")
+    assert b'"cost":0.0000125,"currency":"EUR"' in (render(row(body_of(response(usage=usage)))).value or b"")
+    made = completion()
+    made.usage.cost, made.usage.currency = "0.0000125", "EUR"
+    answer = render(row(body_of(response(), chat_completion=made), api="chat")).value or b""
+    assert b'"cost":0.0000125,"currency":"EUR"' in answer
+
+
 def test_a_job_of_another_door_names_no_submission() -> None:
     got = render(row(body_of(response()), headers=()))
     assert [name for name, _ in got.headers] == [

@@ -1,5 +1,7 @@
 """Keys: their form, their hash, who they are for, and what a refusal says."""
 
+from dataclasses import replace
+
 import pytest
 
 from adapters import keys
@@ -97,6 +99,26 @@ def test_floors_of_key_and_owner_are_both_kept() -> None:
     owners = (OwnerRow("team", floor=Floor(data_residency=("eu",), max_retention_days=30)),)
     store = over(row_for(key, floor=Floor(data_residency=("de",), max_retention_days=60)), owners=owners)
     assert store.authenticate(key).floor == Floor(data_residency=("de", "eu"), max_retention_days=30)
+
+
+@pytest.mark.parametrize(("keys_own", "owners"), [(True, False), (False, True), (True, True), (False, False)])
+def test_media_is_fetched_where_the_keys_row_or_its_owners_says_so(keys_own: bool, owners: bool) -> None:
+    key = keys.make_key()
+    store = over(replace(row_for(key), fetch_media=keys_own), owners=(OwnerRow("team", fetch_media=owners),))
+    assert store.authenticate(key).fetch_media is (keys_own or owners)
+
+
+def test_without_keys_media_is_fetched_only_where_the_owner_local_may() -> None:
+    assert over().authenticate(None) == keys.LOCAL
+    assert over(owners=(OwnerRow("team", fetch_media=True),)).authenticate(None) == keys.LOCAL
+    assert over(owners=(OwnerRow("local"),)).authenticate(None) == keys.LOCAL
+    allowed = over(owners=(OwnerRow("local", fetch_media=True),)).authenticate(None)
+    assert allowed == Principal(owner="local", fetch_media=True)
+
+
+def test_a_certificates_owner_may_have_media_fetched() -> None:
+    owners = (OwnerRow("a", ("a.example",), fetch_media=True),)
+    assert CertificateOwners(lambda: owners)(("a.example",)) == Principal(owner="a", fetch_media=True)
 
 
 def test_a_client_certificate_speaks_for_the_owner_that_lists_one_of_its_names() -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from adapters.media import MediaLimits
+from service.edge.kafka.record import Headers
 from service.live import LiveSettings
 from service.settings import Settings
 from service.settings.changes import changes, in_force
+from tests.support.kafka_records import record
 
 KEY = b64encode(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()).decode()
 BROKERS = "kafka-1:9092"
@@ -24,6 +27,35 @@ def live(started_with: Settings, fresh: Settings) -> LiveSettings:
     found = LiveSettings(started_with, drain_pause=False)
     found.use(fresh)
     return found
+
+
+def test_limits_of_fetches_and_who_may_have_any_are_applied_by_a_reload() -> None:
+    allowed = Settings.model_validate({"owners": [{"name": "local", "fetch_media": True}]})
+    found = live(Settings(), allowed)
+    assert found.owner_rows()[0].fetch_media
+    assert found.media() == MediaLimits()
+    section = {
+        "max_bytes": 2048,
+        "max_call_bytes": 4096,
+        "max_count": 3,
+        "seconds": 1,
+        "parallel": 2,
+        "allow_http": True,
+        "ports": [8443],
+        "allowed_hosts": ["CDN.example.", "*.a.example"],
+    }
+    found.use(Settings.model_validate({"media": section}))
+    assert found.media() == MediaLimits(
+        2048, 4096, 3, 1.0, 2, allow_http=True, ports=(8443,), hosts=("cdn.example", "*.a.example")
+    )
+
+
+def test_records_of_an_owner_may_have_media_fetched_where_its_row_says_so() -> None:
+    kafka = {"bootstrap_servers": BROKERS, "intake": [{"topic": "jobs", "owner": "team-a"}]}
+    for allowed in (True, False):
+        section = settings(kafka, fetch_media=allowed)
+        terms = live(section, section).intake_rules().identities.identify(record(topic="jobs"), Headers({}, {}))
+        assert terms.principal.fetch_media is allowed
 
 
 def test_brokers_that_a_reload_brings_change_nothing_before_the_next_start() -> None:

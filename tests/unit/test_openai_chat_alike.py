@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,20 @@ def test_padding_of_any_length_makes_no_difference() -> None:
     more = FRAME[:-1] % b'"c"' + b',"obfuscation":"x","usage":{"prompt_tokens":1}}'
     assert alike.run([*padded, more], 0) == (TextDelta("ab"), 2)
     assert alike.run([FRAME % b'"a"'], 0) == (None, 0)
+
+
+@pytest.mark.parametrize("name", [b"obfuscation", b"p"])
+@pytest.mark.parametrize("rest", [b"", b',"object":"chat.completion.chunk","usage":null'])
+def test_padding_is_known_at_the_end_and_in_the_middle_of_a_chunk(name: bytes, rest: bytes) -> None:
+    def padded(text: bytes, padding: bytes, rest: bytes = rest) -> bytes:
+        return FRAME[:-1] % text + b',"%s":"%s"%s}' % (name, padding, rest)
+
+    alike = AlikeChunks()
+    alike.learn(padded(b'"a"', b"x1"), TextDelta("a"))
+    run = [padded(b'"b"', b"yZ23"), padded(b'"c"', b""), padded(b'"d"', b"q")]
+    assert alike.run(run, 0) == (TextDelta("bcd"), 3)
+    for other in (padded(b'"e"', b"x", b',"usage":{}'), padded(b'"e"', b'x","y":"z'), FRAME % b'"e"'):
+        assert alike.run([other], 0) == (None, 0)
 
 
 def test_a_text_whose_place_is_not_found_at_once_teaches_nothing() -> None:

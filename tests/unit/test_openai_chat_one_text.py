@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.providers.openai_chat import DIALECT, read
-from service.domain.events import Event, Finish, FinishReason, Start, TextDelta, Usage
+from service.domain.events import Event, Extra, Finish, FinishReason, Start, TextDelta, Usage
 from service.domain.failure import Failure, UpstreamError
 
 PLAIN: dict[str, Any] = {
@@ -90,6 +90,8 @@ def general(monkeypatch: pytest.MonkeyPatch, body: bytes) -> list[Event] | Failu
 @example({}, {"finish_reason": "error"}, {})
 @example({}, {}, {"content": ""})
 @example({"created": "soon"}, {}, {})
+@example({"object": "error", "message": "no"}, {}, {})
+@example({"prompt_filter_results": []}, {"content_filter_results": {}}, {"surprise": {"x": 1}})
 @settings(max_examples=400)
 def test_the_short_way_and_the_general_way_tell_the_same(
     answer: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]
@@ -100,6 +102,15 @@ def test_the_short_way_and_the_general_way_tell_the_same(
 
 
 def test_the_answer_that_most_calls_get_takes_the_short_way() -> None:
+    filtered = changed({"prompt_filter_results": []}, {"content_filter_results": {"hate": 1}}, {})
+    assert read._one_text(filtered) == [
+        Start("c1", "m", 7, "fp"),
+        TextDelta("Hi"),
+        Extra("choice", (("content_filter_results", '{"hate":1}'),)),
+        Finish(FinishReason.STOP, "stop"),
+        Usage(1, 2, 3),
+        Extra("answer", (("prompt_filter_results", "[]"),)),
+    ]
     assert read._one_text(PLAIN) == [
         Start("c1", "m", 7, "fp"),
         TextDelta("Hi"),

@@ -103,7 +103,13 @@ def test_a_file_goes_by_its_address_where_that_is_what_was_given() -> None:
     assert item["content"] == [
         {"type": "input_file", "filename": "a.pdf", "file_url": "https://example.com/a.pdf", "detail": "low"}
     ]
-    assert refusal(Generation((Turn(Role.USER, (file,)),)), without(Field.FILE_URL)) == "messages[0].content[0]"
+    asked = Generation((Turn(Role.USER, (file,)),))
+    assert refusal(asked, without(Field.FILE_URL)) == "messages[0].content[0].file_url"
+
+
+def test_an_image_by_its_address_is_refused_by_name_where_only_bytes_are_taken() -> None:
+    asked = Generation((Turn(Role.USER, (Image("https://example.com/a.png"),)),))
+    assert refusal(asked, without(Field.IMAGE_URL)) == "messages[0].content[0].image_url"
 
 
 # Reasoning.

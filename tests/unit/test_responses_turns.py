@@ -282,6 +282,7 @@ def test_content_of_every_kind_becomes_its_part_and_names_what_an_endpoint_needs
     assert needs.fields == {
         Field.PROMPT_CACHE_BREAKPOINT: "input[0].content[0].prompt_cache_breakpoint",
         Field.IMAGE_INPUT: "input[0].content[1].image_url",
+        Field.IMAGE_URL: "input[0].content[1].image_url",
         Field.IMAGE_DETAIL: "input[0].content[1].detail",
         Field.FILE_INPUT: "input[0].content[2]",
         Field.FILE_DETAIL: "input[0].content[2].detail",
@@ -290,6 +291,10 @@ def test_content_of_every_kind_becomes_its_part_and_names_what_an_endpoint_needs
         Field.OPAQUE_INPUT: "input[0].content[5]",
     }
     assert needs.dialects == {NATIVE: "input[0].content[5]"}
+    assert needs.addresses == {
+        "https://a.example/b.png": "input[0].content[1].image_url",
+        "https://a.example/b.pdf": "input[0].content[3].file_url",
+    }
 
 
 def test_refusals_and_sources_of_an_earlier_answer_are_kept() -> None:
@@ -447,7 +452,7 @@ def test_what_a_listing_fills_in_asks_for_nothing_when_the_conversation_goes_on(
     image = {"type": "input_image", "image_url": "https://a.example/b.png"}
     kept = as_kept(items({"role": "user", "content": [image]}), "resp_" + "0" * 36)
     assert kept[0].message.content[0].input_image.detail == "auto"
-    assert set(conversation(read(input="and?"), kept, {})[1].fields) == {Field.IMAGE_INPUT}
+    assert set(conversation(read(input="and?"), kept, {})[1].fields) == {Field.IMAGE_INPUT, Field.IMAGE_URL}
 
 
 def test_a_call_that_was_whole_when_its_answer_ended_can_be_answered() -> None:
@@ -471,7 +476,9 @@ def test_what_history_holds_counts_for_the_choice_of_an_endpoint() -> None:
     image = {"type": "input_image", "image_url": "https://a.example/b.png"}
     history = [{"id": "msg_a", "role": "user", "content": [image]}, {**TRACES[0], "id": "ws_b"}]
     needs = whole(input="and?", history=history)[1]
-    assert needs.fields == {Field.IMAGE_INPUT: "previous_response_id[msg_a].content[0].image_url"}
+    path = "previous_response_id[msg_a].content[0].image_url"
+    assert needs.fields == {Field.IMAGE_INPUT: path, Field.IMAGE_URL: path}
+    assert needs.addresses == {"https://a.example/b.png": path}
     assert needs.server_tools == {"previous_response_id[ws_b]": NATIVE}
 
 

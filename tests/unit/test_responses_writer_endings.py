@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
+import orjson
 import pytest
 from eurouter.v1 import response_events_pb2 as events_pb
 from eurouter.v1 import response_object_pb2 as pb
@@ -25,6 +27,7 @@ from service.domain.events import (
     UrlCitation,
     Usage,
 )
+from service.domain.money import Cost
 from service.wire import render_bytes
 from tests.support.response_events import (
     CALLS,
@@ -206,10 +209,35 @@ def test_what_the_answer_adds_stands_in_the_response_and_never_in_place_of_our_f
 
 
 def test_counts_without_a_place_stand_beside_the_usage() -> None:
-    used = Usage(1, 2, 3, cache_write_tokens=4, details=(("prompt.audio_tokens", 5),), extra=(("cost", "0.1"),))
+    used = Usage(1, 2, 3, cache_write_tokens=4, details=(("prompt.video_tokens", 5),), extra=(("spent", "0.1"),))
     usage = made(START, TextDelta("Hi"), STOP, used).usage
-    assert dict(usage.extra) == {"prompt.audio_tokens": "5", "cost": "0.1"}
+    assert dict(usage.extra) == {"prompt.video_tokens": "5", "spent": "0.1"}
     assert usage.input_tokens_details.cache_write_tokens == 4
+
+
+def test_the_parts_of_the_tokens_stand_in_their_details_and_the_cost_beside_them() -> None:
+    audio = (("prompt.audio_tokens", 5), ("completion.audio_tokens", 6))
+    cost = Cost(Decimal("0.00001250"), "EUR")
+    used = Usage(30, 20, 50, cached_tokens=1, cache_write_tokens=2, reasoning_tokens=3, details=audio, cost=cost)
+    shown = render_bytes(made(START, TextDelta("Hi"), STOP, used).usage)
+    assert shown.count(b'"cost":0.0000125,') == 1
+    assert orjson.loads(shown) == {
+        "input_tokens": 30,
+        "input_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 2, "audio_tokens": 5},
+        "output_tokens": 20,
+        "output_tokens_details": {"reasoning_tokens": 3, "audio_tokens": 6},
+        "total_tokens": 50,
+        "cost": 0.0000125,
+        "currency": "EUR",
+    }
+
+
+def test_a_cost_that_the_provider_states_never_passes_for_ours() -> None:
+    theirs = (("cost", "0.7"), ("currency", '"USD"'))
+    usage = made(START, TextDelta("Hi"), STOP, Usage(1, 2, 3, extra=theirs)).usage
+    assert not usage.HasField("cost")
+    assert not usage.HasField("currency")
+    assert not usage.extra
 
 
 def test_a_later_start_changes_nothing_and_a_later_usage_counts() -> None:

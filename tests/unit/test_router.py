@@ -13,7 +13,7 @@ from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.errors import Reason, ServiceError, Violation
 from service.domain.events import Event, Extra, Finish, FinishReason, Start, TextDelta, ToolCallStart, Usage
-from service.domain.failure import REASONS, TRY_ELSEWHERE, Failure, FailureKind
+from service.domain.failure import HARMS_HEALTH, REASONS, TRY_ELSEWHERE, Failure, FailureKind
 from service.domain.fields import Field
 from service.domain.fold import fold
 from service.domain.preferences import Floor, Policy, Preferences
@@ -221,7 +221,7 @@ async def test_a_failure_of_the_endpoint_goes_to_the_next(kind: FailureKind, str
     assert text == "from b"
     assert (headers["x-provider-slug"], headers["x-fallback-count"]) == ("b", "1")
     assert w.telemetry.outcomes() == [(A.id, kind.value), (B.id, "ok")]
-    assert w.health.cooling_until(A.id, w.clock()) is not None
+    assert (w.health.cooling_until(A.id, w.clock()) is not None) is (kind in HARMS_HEALTH)
     assert w.health.score(B.id) == 1.0
 
 
@@ -261,7 +261,7 @@ async def test_after_something_visible_nothing_falls_back(kind: FailureKind, vis
     assert caught.value.reason is REASONS[kind]
     assert w.upstream.asked() == [A.id]
     assert w.telemetry.outcomes() == [(A.id, kind.value)]
-    assert w.health.cooling_until(A.id, w.clock()) is not None
+    assert (w.health.cooling_until(A.id, w.clock()) is not None) is (kind in HARMS_HEALTH)
     with pytest.raises(ServiceError):  # never a clean end, however often it is asked
         await run.next()
 

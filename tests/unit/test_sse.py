@@ -121,3 +121,21 @@ def test_a_stream_has_no_body() -> None:
     parser = SseParser()
     parser.feed(b"data: {}\n\n")
     assert parser.body is None
+
+
+@pytest.mark.parametrize("line", [b"data: x\n", b"data:\n", b"event: x\n", b"data\n"])
+def test_lines_without_end_of_one_event_are_refused_whatever_they_hold(line: bytes) -> None:
+    parser = SseParser(max_event_bytes=1000)
+    with pytest.raises(UpstreamError) as error:
+        for _ in range(1000):
+            parser.feed(line)
+    assert error.value.failure.kind is FailureKind.PROTOCOL
+
+
+@pytest.mark.parametrize("line", [b": ping\n", b"id: 7\n", b"retry: 1\n", b"other: x\n", b"\n", b"\r\n"])
+def test_heartbeats_may_go_on_for_ever(line: bytes) -> None:
+    parser = SseParser(max_event_bytes=1000)
+    parser.feed(b"data: 1\n\n")
+    for _ in range(1000):
+        assert parser.feed(line) == []
+    assert parser.feed(b"data: 2\n\n") == [SseEvent(b"", b"2")]

@@ -1,9 +1,14 @@
-"""What the metrics' adapter writes to the log."""
+"""What the metrics' adapter counts, and writes to the log."""
+
+from dataclasses import replace
+from decimal import Decimal
 
 from structlog.testing import capture_logs
 
 from adapters.telemetry import PrometheusTelemetry
+from service.domain.events import Usage
 from service.domain.failure import FailureKind
+from service.domain.money import Cost
 from tests.support.catalogs import endpoint
 
 
@@ -28,3 +33,32 @@ def test_calls_at_endpoints_that_declare_a_number_are_a_gauge_and_who_was_passed
     shown = telemetry.render().decode().splitlines()
     assert f'eurouter_endpoint_in_flight{{endpoint="{full.id}"}} 1.0' in shown
     assert f'eurouter_endpoint_passed_over_total{{endpoint="{full.id}"}} 1.0' in shown
+
+
+def test_tokens_are_counted_by_direction_and_kind_and_their_cost_by_endpoint_and_currency() -> None:
+    telemetry, used = PrometheusTelemetry(), endpoint()
+    audio = (("prompt.audio_tokens", 5), ("completion.audio_tokens", 6), ("prompt.video_tokens", 9))
+    usage = Usage(30, 20, 50, 4, 3, 2, audio, cost=Cost(Decimal("0.25"), "EUR"))
+    telemetry.used(used, usage)
+    telemetry.used(used, usage)
+    telemetry.used(used, replace(usage, cost=Cost(Decimal("0.5"), "USD")))
+    shown = telemetry.render().decode().splitlines()
+    model = f'model="{used.model}",provider="{used.provider.slug}"'
+    for direction, count in (("input", 90), ("output", 60)):
+        assert f'eurouter_tokens_total{{direction="{direction}",{model}}} {count}.0' in shown
+    kinds = {"cached": 12, "cache_write": 9, "reasoning": 6, "audio_input": 15, "audio_output": 18}
+    for kind, count in kinds.items():
+        assert f'eurouter_tokens_by_kind_total{{kind="{kind}",{model}}} {count}.0' in shown
+    assert sum(line.startswith("eurouter_tokens_by_kind_total") for line in shown) == len(kinds)
+    where = f'endpoint="{used.id}",model="{used.model}"'
+    for currency in ("EUR", "USD"):
+        assert f'eurouter_cost_total{{currency="{currency}",{where}}} 0.5' in shown
+
+
+def test_usage_without_a_cost_counts_tokens_only() -> None:
+    telemetry, used = PrometheusTelemetry(), endpoint()
+    telemetry.used(used, Usage(1, 2, 3))
+    shown = telemetry.render().decode()
+    assert "eurouter_tokens_total{" in shown
+    assert "eurouter_cost_total{" not in shown
+    assert "eurouter_tokens_by_kind_total{" not in shown

@@ -394,13 +394,13 @@ def test_answers_keep_unknown_fields_at_each_level_that_has_extra() -> None:
         "choices": [
             {"index": 0, "seed": 5, "message": {"role": "assistant", "content": "a", "reasoning_content": "b"}}
         ],
-        "usage": {"prompt_tokens": 1, "cost": 0.5},
+        "usage": {"prompt_tokens": 1, "spent": 0.5},
     }
     message = parse(chat_pb2.ChatCompletion, answer)
     assert dict(message.extra) == {"x_groq": '{"id":"r"}'}
     assert dict(message.choices[0].extra) == {"seed": "5"}
     assert dict(message.choices[0].message.extra) == {"reasoning_content": '"b"'}
-    assert dict(message.usage.extra) == {"cost": "0.5"}
+    assert dict(message.usage.extra) == {"spent": "0.5"}
     chunk = {"obfuscation": "x", "choices": [{"index": 0, "delta": {"token_id": 7}}]}
     piece = parse(chat_pb2.ChatCompletionChunk, chunk)
     assert dict(piece.extra) == {"obfuscation": '"x"'}

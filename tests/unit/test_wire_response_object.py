@@ -194,10 +194,10 @@ def test_text_always_has_its_annotations_and_log_probabilities() -> None:
 
 def test_fields_that_a_provider_added_stand_at_their_level() -> None:
     message = parse(Response, {**samples.RESPONSE, "billing": {"payer": "developer"}})
-    message.usage.extra["cost"] = "0.5"
+    message.usage.extra["spent"] = "0.5"
     out = rendered(message)
     assert out["billing"] == {"payer": "developer"}
-    assert out["usage"]["cost"] == 0.5
+    assert out["usage"]["spent"] == 0.5
 
 
 def test_a_deleted_response_says_so() -> None:

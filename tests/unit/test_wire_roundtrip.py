@@ -1,5 +1,6 @@
 """Properties: what is rendered reads back as the same message, and no JSON breaks the reader."""
 
+from decimal import Decimal
 from typing import Any, cast
 
 import orjson
@@ -23,6 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.domain.money import decimal_text
 from service.wire import WireError, parse, parse_bytes, render_bytes, rules, times
 
 FILES = (
@@ -64,6 +66,7 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
 )
 objects = st.dictionaries(texts, values, max_size=3)
+DIGITS, PLACES = st.integers(0, 10**15), st.integers(0, 15)
 
 
 def compact(value: object) -> str:
@@ -77,6 +80,9 @@ def field_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         some = values.filter(lambda value: value is not None)
         kinds = {rules.JsonShape.ARRAY: st.lists(values, max_size=3), rules.JsonShape.ANY: some}
         return kinds.get(shape, objects).map(compact)
+    if field.full_name in rules.NUMBER_TEXT:
+        # As many digits as a float of JSON's readers keeps.
+        return st.builds(lambda digits, places: decimal_text(Decimal(digits).scaleb(-places)), DIGITS, PLACES)
     if field.full_name in rules.STRING_OR_ID:
         return texts | st.builds(lambda id_: compact({"id": id_}), texts)
     if field.enum_type is not None:
@@ -278,6 +284,7 @@ def test_every_rule_names_something_that_exists() -> None:
         | rules.TEXT_OR_ITEMS
         | rules.ONE_OR_MANY
         | rules.STRING_OR_ID
+        | rules.NUMBER_TEXT
         | rules.NULL_WHEN_UNSET
         | rules.LIST_WHEN_EMPTY
         | rules.OBJECT_WHEN_UNSET

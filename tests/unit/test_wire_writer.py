@@ -131,12 +131,12 @@ def test_arguments_are_printed_as_a_string() -> None:
 
 def test_extra_fields_stand_at_their_level() -> None:
     message = chat_pb2.ChatCompletion(id="1", extra={"x_groq": '{"id":"r"}'})
-    message.usage.extra["cost"] = "0.5"
+    message.usage.extra["spent"] = "0.5"
     choice = message.choices.add(extra={"seed": "5"})
     choice.message.extra["reasoning_content"] = '"b"'
     out = rendered(message)
     assert out["x_groq"] == {"id": "r"}
-    assert out["usage"]["cost"] == 0.5
+    assert out["usage"]["spent"] == 0.5
     assert out["choices"][0]["seed"] == 5
     assert out["choices"][0]["message"]["reasoning_content"] == "b"
     assert "extra" not in out

@@ -37,6 +37,11 @@ STOP_REASONS: Final[dict[str, FinishReason]] = {
 """Finish reasons by Anthropic's stop_reason; one that is not known here counts as a stop and is told as well."""
 
 
+_MORE_USAGE: Final = ("cache_creation", "server_tool_use")
+"""Counts without a name of ours, told as they are where they count something: cache writes by their lifetime,
+calls of tools that Anthropic ran."""
+
+
 def protocol_error(what: str) -> UpstreamError:
     """The provider did not answer in this dialect; `what` holds nothing of the answer's content."""
     return UpstreamError(Failure(FailureKind.PROTOCOL, f"the provider's answer is not a message: {what}"))
@@ -153,7 +158,6 @@ def usage_of(counts: dict[str, Any]) -> Usage:
     taken = (counts.get("input_tokens") or 0) + (read or 0) + (written or 0)
     given = counts.get("output_tokens") or 0
     details = counts.get("output_tokens_details") or {}
-    tools = counts.get("server_tool_use")
     return Usage(
         taken,
         given,
@@ -161,5 +165,9 @@ def usage_of(counts: dict[str, Any]) -> Usage:
         cached_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=details.get("thinking_tokens"),
-        extra=(("server_tool_use", orjson.dumps(tools).decode()),) if tools else (),
+        extra=tuple(
+            (name, orjson.dumps(told).decode())
+            for name in _MORE_USAGE
+            if (told := counts.get(name)) and any(told.values())
+        ),
     )

@@ -12,6 +12,7 @@ from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import FunctionTool, Generation, JsonSchema, NamedChoice, Opaque, Tool
 
+from .cache import write_cache
 from .messages import write_turns
 from .schema import checked_schema
 from .thinking import write_thinking
@@ -37,6 +38,8 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
     body: dict[str, Any] = {"model": endpoint.upstream_model, "max_tokens": max_tokens, "messages": messages}
     if system:
         body["system"] = system
+    if Field.PROMPT_CACHE_BREAKPOINT in can:
+        write_cache(body, generation, can)
     if stream:
         body["stream"] = True
     _write_sampling(body, generation, can)
@@ -48,7 +51,7 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
         if choice:
             body["tool_choice"] = choice
     if generation.reasoning_effort is not None and Field.REASONING_EFFORT in can:
-        write_thinking(body, generation, endpoint.upstream_model)
+        write_thinking(body, generation, endpoint)
     _write_output(body, generation, can)
     user = generation.options.get(Field.USER)
     if user is not None and Field.USER in can:

@@ -36,9 +36,12 @@ class AnthropicMessages:
             Field.TOOL_CHOICE,
             Field.PARALLEL_TOOL_CALLS,
             Field.IMAGE_INPUT,
+            Field.IMAGE_URL,
             Field.FILE_INPUT,
+            Field.FILE_URL,
             Field.TOOL_MEDIA,
             Field.PROMPT_CACHE_BREAKPOINT,
+            Field.PROMPT_CACHE_OPTIONS,
             Field.USER,
         }
     )

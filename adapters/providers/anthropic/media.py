@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from service.domain.errors import invalid
 from service.domain.generation import File, Image
+from service.domain.media import is_data_uri
 
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF: Final = "application/pdf"
@@ -20,7 +21,7 @@ def image_block(image: Image, path: str) -> dict[str, Any]:
     Raises:
         ServiceError: INVALID_REQUEST for a kind of image that is not taken.
     """
-    if image.url[:5].lower() != "data:":
+    if not is_data_uri(image.url):
         return {"type": "image", "source": {"type": "url", "url": image.url}}
     media_type, data = _split(image.url)
     if media_type not in _IMAGES:
@@ -29,19 +30,19 @@ def image_block(image: Image, path: str) -> dict[str, Any]:
 
 
 def document_block(file: File, path: str) -> dict[str, Any]:
-    """A PDF or a plain text.
+    """A PDF, inline or by its address, or an inline plain text. (SDK `anthropic` 2.12: URLPDFSourceParam and its
+    neighbours.)
 
     Raises:
-        ServiceError: INVALID_REQUEST for another kind of file, or one that is not inline.
+        ServiceError: INVALID_REQUEST for another kind of file, or one that is stored elsewhere.
     """
-    if file.data is None:
+    if file.data is None and file.url is None:
         raise invalid(f"{path}.file.file_id", "this endpoint can't read files stored elsewhere: send file_data")
-    if file.data[:5].lower() == "data:":
-        media_type, data = _split(file.data)
-    else:
-        media_type, data = _guess(file), file.data
     source: dict[str, Any]
-    if media_type == _PDF:
+    media_type, data = _inline(file)
+    if file.url is not None:
+        source = {"type": "url", "url": file.url}
+    elif media_type == _PDF:
         source = {"type": "base64", "media_type": _PDF, "data": data}
     elif media_type == "text/plain":
         source = {"type": "text", "media_type": "text/plain", "data": _text(data, path)}
@@ -51,6 +52,11 @@ def document_block(file: File, path: str) -> dict[str, Any]:
     if file.filename:
         block["title"] = file.filename
     return block
+
+
+def _inline(file: File) -> tuple[str, str]:
+    data = file.data or ""
+    return _split(data) if is_data_uri(data) else (_guess(file), data)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Turns as Anthropic's system text and messages.
 
 System and developer turns move to `system`; neighbours of one role become one message; in a user message
-tool results come first, in an assistant message thinking does. Blank text has no block: it would be refused.
+tool results come first. An assistant's blocks keep their order: sealed thinking must come back in the place where
+it was said, first or between text and calls. Blank text has no block: it would be refused.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from service.domain.generation import (
     ToolResult,
     Turn,
 )
+from service.domain.media import is_data_uri
 
 from .media import document_block, image_block
 
@@ -60,8 +62,6 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
             system += blocks
             continue
         role = "assistant" if turn.role is Role.ASSISTANT else "user"
-        if role == "assistant":
-            blocks.sort(key=_thinking_first)
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks
         else:
@@ -73,10 +73,6 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
             message["content"].sort(key=_results_first)
         message["content"] = _short(message["content"])
     return _short(system) if system else "", messages
-
-
-def _thinking_first(block: Block) -> bool:
-    return str(block["type"]) not in ("thinking", "redacted_thinking")
 
 
 def _results_first(block: Block) -> bool:
@@ -120,8 +116,17 @@ def _text(part: Text, can: frozenset[Field]) -> Block | None:
 def _media(part: Image | File, path: str, can: frozenset[Field]) -> Block:
     if (Field.IMAGE_INPUT if isinstance(part, Image) else Field.FILE_INPUT) not in can:
         raise _cannot(path, part)
+    _check_address(part, path, can)
     block = image_block(part, f"{path}.image_url.url") if isinstance(part, Image) else document_block(part, path)
     return _cached(block, part, can)
+
+
+def _check_address(part: Image | File, path: str, can: frozenset[Field]) -> None:
+    if isinstance(part, Image):
+        if not is_data_uri(part.url) and Field.IMAGE_URL not in can:
+            raise invalid(f"{path}.image_url.url", "this endpoint takes images inline only: send a data URI")
+    elif part.url is not None and Field.FILE_URL not in can:
+        raise invalid(f"{path}.file.file_url", "this endpoint takes files inline only: send file_data")
 
 
 def _cached(block: Block, part: Text | Image | File, can: frozenset[Field]) -> Block:

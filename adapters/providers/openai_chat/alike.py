@@ -16,19 +16,20 @@ from service.domain.events import TextDelta
 
 _BEFORE: Final = b'"content":'
 
-# OpenAI ends its chunks with padding against traffic analysis, of another length each time; nobody reads it.
-_PADDING: Final = b'"obfuscation":"'
-_END: Final = b'"}'
+# Padding against traffic analysis, of another length each time, which nobody reads: OpenAI and Mistral end their
+# chunks with it, Azure has it in their middle.
+_PADDINGS: Final = (b'"obfuscation":"', b'"p":"')
 
 
 class AlikeChunks:
     """Knows the bytes around a stream's text once `learn` has seen a plain chunk."""
 
-    __slots__ = ("_after", "_before", "_choice", "_padded", "known")
+    __slots__ = ("_after", "_before", "_choice", "_padded", "_tail", "known")
 
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
+        self._tail = b""
         self._choice = 0
         self._padded = False
         self.known = False
@@ -44,10 +45,9 @@ class AlikeChunks:
             self.known = False
             return
         after = data[start + len(text) - 1 :]
-        padding = after.find(_PADDING)
-        self._padded = padding >= 0 and _is_padding(after[padding + len(_PADDING) :])
         self._before = data[: start + 1]
-        self._after = after[: padding + len(_PADDING)] if self._padded else after
+        self._after, self._tail = _around_padding(after)
+        self._padded = bool(self._tail)
         self._choice = token.choice
         self.known = True
 
@@ -83,17 +83,31 @@ class AlikeChunks:
         return texts
 
     def _padded_texts(self, chunks: Sequence[bytes], start: int) -> list[bytes]:
-        before, after = self._before, self._after
-        first, skip = len(before), len(after)
+        before, after, tail = self._before, self._after, self._tail
+        first, skip, last = len(before), len(after), -len(tail)
         texts = []
         for at in range(start, len(chunks)):
             chunk = chunks[at]
+            if not (chunk.startswith(before) and chunk.endswith(tail)):
+                break
             end = chunk.rfind(after, first)
-            if end < 0 or not chunk.startswith(before) or not _is_padding(chunk[end + skip :]):
+            if end < 0 or not _is_padding(chunk[end + skip : last]):
                 break
             texts.append(chunk[first:end])
         return texts
 
 
-def _is_padding(rest: bytes) -> bool:
-    return rest.endswith(_END) and (len(rest) == len(_END) or rest[:-2].isalnum())
+def _around_padding(after: bytes) -> tuple[bytes, bytes]:
+    """What stands after a text up to its chunk's padding, and what follows the padding: nothing without one."""
+    for name in _PADDINGS:
+        at = after.rfind(name)
+        if at >= 0:
+            start = at + len(name)
+            end = after.find(b'"', start)
+            if end >= 0 and _is_padding(after[start:end]):
+                return after[:start], after[end:]
+    return after, b""
+
+
+def _is_padding(padding: bytes) -> bool:
+    return not padding or padding.isalnum()

@@ -5,6 +5,7 @@ Lenient in what it takes: null is absent everywhere, lists may be empty, unknown
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,7 @@ ANSWER_FIELDS: Final = frozenset(
         "service_tier",
         "error",
         "obfuscation",
+        "p",  # Mistral's padding (recorded streams)
     }
 )
 CHOICE_FIELDS: Final = frozenset({"index", "message", "delta", "finish_reason", "logprobs", "error"})
@@ -58,6 +60,13 @@ def start_of(document: dict[str, Any]) -> Start:
     )
 
 
+def _speaks(choices: Sequence[dict[str, Any]]) -> bool:
+    return any(
+        choice.get("delta") is not None or choice.get("message") is not None or choice.get("finish_reason")
+        for choice in choices
+    )
+
+
 class AnswerReader:
     """Reads one answer's documents in order. Not reusable."""
 
@@ -82,14 +91,14 @@ class AnswerReader:
         Raises:
             UpstreamError: an error in the answer's place, or an answer that its provider broke off.
         """
-        error = document.get("error")
-        if error:
+        # Mistral's errors have no `error`: they are the object themselves.
+        if document.get("error") or document.get("object") == "error":
             raise UpstreamError(failure_in(document))
         choices = document.get("choices") or ()
         target = out
         if not self.started:
-            # Azure sends a first chunk without id, model and choices: it must not become the start.
-            if document.get("id") or choices:
+            # Azure's chunks about its filters have no id and no model: none of them must become the start.
+            if document.get("id") or _speaks(choices):
                 self._start(document, out)
             else:
                 target = self._held
@@ -119,8 +128,8 @@ class AnswerReader:
             type(text) is not str
             or not text
             or document.get("usage")
-            or not CHOICE_FIELDS.issuperset(choice)
-            or not ANSWER_FIELDS.issuperset(document)
+            or not (CHOICE_FIELDS.issuperset(choice) or self._repeats("choice", index, choice, CHOICE_FIELDS))
+            or not (ANSWER_FIELDS.issuperset(document) or self._repeats("answer", 0, document, ANSWER_FIELDS))
             or choice.get("error")
             or document.get("error")
         ):
@@ -187,6 +196,14 @@ class AnswerReader:
             out.append(Finish(reason, word, index))
             if word not in FINISH:
                 out.append(Extra("choice", ((NATIVE_FINISH_REASON, orjson.dumps(word).decode()),), index))
+
+    def _repeats(self, scope: str, index: int, found: dict[str, Any], known: frozenset[str]) -> bool:
+        """Whether all that a provider added was told before, as Azure's filter results are with every token."""
+        extras = self._extras
+        return all(
+            name in known or value is None or extras.get((scope, index, name)) == orjson.dumps(value).decode()
+            for name, value in found.items()
+        )
 
     def _extra(
         self, scope: Any, index: int, found: dict[str, Any], known: frozenset[str], out: list[Event]

@@ -1,6 +1,7 @@
 """A Generation as the body of POST /chat/completions: the top level. Messages and tools have their own modules.
 
-Everything passes the endpoint's `expressible`: a field that it lacks is never written.
+Everything passes the endpoint's `expressible`: a field that it lacks is never written. What other wires of this
+family (Azure's, Mistral's) write alike, they take from here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.efforts import level_of
 from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -19,7 +21,7 @@ from .messages import MessageWriter
 from .tools import write_tools
 from .verbatim import fragment, opaque
 
-_PATH: Final = "/chat/completions"
+PATH: Final = "/chat/completions"
 _HEADERS: Final = (("content-type", "application/json"), ("accept", "application/json"))
 _STREAM_HEADERS: Final = (("content-type", "application/json"), ("accept", "text/event-stream"))
 
@@ -45,18 +47,52 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
             endpoint can't take, or a kind of another dialect.
     """
     quirks = endpoint.provider.quirks
-    can = endpoint.expressible
+    body = write_body(
+        generation, endpoint, stream=stream, limit=quirks.max_tokens_field, usage=quirks.stream_usage
+    )
+    return request_of(PATH, body, stream=stream)
+
+
+def request_of(path: str, body: dict[str, Any], *, stream: bool) -> UpstreamRequest:
+    """The call whose body is `body`."""
+    return UpstreamRequest(path, _STREAM_HEADERS if stream else _HEADERS, orjson.dumps(body))
+
+
+def write_body(
+    generation: Generation, endpoint: Endpoint, *, stream: bool, limit: str, usage: bool
+) -> dict[str, Any]:
+    """The body. `limit` is the name of the output limit; `usage`: whether a stream's usage must be asked for.
+
+    Raises:
+        ServiceError: as `build`.
+    """
     body: dict[str, Any] = {
         "model": endpoint.upstream_model,
         "messages": MessageWriter(generation, endpoint).write(),
     }
     if stream:
         body["stream"] = True
-        options = _stream_options(generation, endpoint)
+        options = _stream_options(generation, endpoint, usage)
         if options:
             body["stream_options"] = options
+    write_sampling(body, generation, endpoint, limit)
+    _write_reasoning(body, generation, endpoint)
+    if generation.output is not None:
+        write_output(body, generation.output, endpoint)
+    write_tools(body, generation, endpoint)
+    write_options(body, generation, endpoint)
+    return body
+
+
+def write_sampling(body: dict[str, Any], generation: Generation, endpoint: Endpoint, limit: str) -> None:
+    """Puts lengths, sampling and stop sequences into `body`, under OpenAI's names but for the `limit`.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for more stop sequences than the provider takes.
+    """
+    can, most = endpoint.expressible, endpoint.provider.quirks.max_stop
     if generation.max_output_tokens is not None and Field.MAX_OUTPUT_TOKENS in can:
-        body[quirks.max_tokens_field] = generation.max_output_tokens
+        body[limit] = generation.max_output_tokens
     for field, name in _PLAIN:
         value = getattr(generation, name)
         if value is not None and field in can:
@@ -67,20 +103,14 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
             token: int(bias) if float(bias).is_integer() else bias for token, bias in generation.logit_bias.items()
         }
     if generation.stop and Field.STOP in can:
-        if len(generation.stop) > quirks.max_stop:
-            raise invalid("stop", f"{endpoint.id} takes at most {quirks.max_stop} stop sequences")
+        if len(generation.stop) > most:
+            raise invalid("stop", f"{endpoint.id} takes at most {most} stop sequences")
         body["stop"] = generation.stop
-    _write_reasoning(body, generation, endpoint)
-    if generation.output is not None:
-        _write_output(body, generation.output, endpoint)
-    write_tools(body, generation, endpoint)
-    _write_options(body, generation, endpoint)
-    return UpstreamRequest(_PATH, _STREAM_HEADERS if stream else _HEADERS, orjson.dumps(body))
 
 
-def _stream_options(generation: Generation, endpoint: Endpoint) -> dict[str, Any]:
+def _stream_options(generation: Generation, endpoint: Endpoint, usage: bool) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if endpoint.provider.quirks.stream_usage:
+    if usage:
         options["include_usage"] = True
     padding = generation.options.get(Field.OBFUSCATION)
     if padding is not None and Field.OBFUSCATION in endpoint.expressible:
@@ -91,6 +121,8 @@ def _stream_options(generation: Generation, endpoint: Endpoint) -> dict[str, Any
 def _write_reasoning(body: dict[str, Any], generation: Generation, endpoint: Endpoint) -> None:
     effort = generation.reasoning_effort if Field.REASONING_EFFORT in endpoint.expressible else None
     summary = generation.reasoning_summary if Field.REASONING_SUMMARY in endpoint.expressible else None
+    if effort is not None and endpoint.efforts:
+        effort = level_of(effort, endpoint)
     match endpoint.provider.quirks.reasoning_style:
         case "reasoning_effort":
             if effort is not None:
@@ -104,7 +136,8 @@ def _write_reasoning(body: dict[str, Any], generation: Generation, endpoint: End
             pass
 
 
-def _write_output(body: dict[str, Any], output: OutputFormat, endpoint: Endpoint) -> None:
+def write_output(body: dict[str, Any], output: OutputFormat, endpoint: Endpoint) -> None:
+    """Puts `response_format` into `body`, if the endpoint knows the format."""
     can = endpoint.expressible
     value: Any
     match output:
@@ -135,7 +168,8 @@ def _json_schema(output: JsonSchema) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _write_options(body: dict[str, Any], generation: Generation, endpoint: Endpoint) -> None:
+def write_options(body: dict[str, Any], generation: Generation, endpoint: Endpoint) -> None:
+    """Puts values that need no translation into `body`, and unnamed fields that the provider lets through."""
     for field, value in generation.options.items():
         # A dotted name is a place inside another field, written with that one.
         if field in endpoint.expressible and "." not in field.value and value is not None:

@@ -7,12 +7,15 @@ the index out, use index 0 for every call (Gemini's look-alike), repeat the name
 from __future__ import annotations
 
 from hashlib import blake2s
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from service.domain.events import Event, ToolCallDelta, ToolCallStart
 from service.domain.failure import Failure, FailureKind, UpstreamError
+
+# Mistral's word for an id that is left out (its OpenAPI document: ToolCall).
+_NO_ID: Final = "null"
 
 
 class _Call:
@@ -65,6 +68,8 @@ class CallTracker:
             body = (entry.get("function") if custom is None else custom) or {}
             name = body.get("name") or ""
             call_id = entry.get("id") or ""
+            if call_id == _NO_ID:
+                call_id = ""
             call = self._new() if whole else self._find(entry.get("index"), call_id, name, position)
             if custom is not None or entry.get("type") == "custom":
                 call.kind = "custom"

@@ -97,7 +97,16 @@ def _of(error: dict[str, Any]) -> _Found:
         elif isinstance(value, str) and value:
             codes.append(safe_message(value)[:100])
     param = error.get("param")
-    return _Found(_message(error), tuple(codes), str(param)[:200] if param else None, status)
+    return _Found(_message(error) + _filters(inner), tuple(codes), str(param)[:200] if param else None, status)
+
+
+def _filters(inner: Any) -> str:
+    """The names of Azure's filters that struck (learn.microsoft.com, content filtering): its sentence has none."""
+    results = inner.get("content_filter_result") if isinstance(inner, dict) else None
+    if not isinstance(results, dict):
+        return ""
+    struck = [name for name, result in results.items() if isinstance(result, dict) and result.get("filtered")]
+    return f" ({', '.join(struck[:10])})" if struck else ""
 
 
 def _status(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from service.domain.events import (
     Event,
     OpaqueAnnotation,
     ReasoningDelta,
+    ReasoningSeal,
     RefusalDelta,
     TextDelta,
     TokenLogprob,
@@ -31,6 +32,9 @@ MESSAGE_FIELDS: Final = REASONING_FIELDS | {
     "annotations",
     "audio",
 }
+MISTRAL: Final = "mistral-v1"
+"""Marks reasoning that Mistral signed (SDK `mistralai` 3.7: ThinkChunk.signature)."""
+
 _CITATION: Final = {"url", "title", "start_index", "end_index"}
 
 
@@ -125,6 +129,9 @@ class ChoiceReader:
             if text:
                 self._reasoned = True
                 out.append(ReasoningDelta(text, self._choice))
+            if part.get("signature"):
+                self._reasoned = True
+                out.append(ReasoningSeal(MISTRAL, part["signature"], choice=self._choice))
         else:
             # Mistral's `reference` parts are sources; nothing else stands in an answer's content.
             self.shown = True

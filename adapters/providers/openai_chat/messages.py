@@ -24,6 +24,7 @@ from service.domain.generation import (
     ToolResult,
     Turn,
 )
+from service.domain.media import is_data_uri
 
 from .verbatim import cannot, fragment, is_ours, opaque
 
@@ -106,7 +107,7 @@ class MessageWriter:
         if self._functions_style and len(calls) == 1 and calls[0].kind == "function":
             message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments}
         elif calls:
-            message["tool_calls"] = [_call(call) for call in calls]
+            message["tool_calls"] = [self._call(call) for call in calls]
         if turn.annotations is not None and Field.ANNOTATION_HISTORY in self._can:
             message["annotations"] = fragment(turn.annotations)
         return message
@@ -124,10 +125,19 @@ class MessageWriter:
                 name = name or self._called.get(part.call_id, "")
                 messages.append({"role": "function", "name": name, "content": content})
                 continue
-            message: dict[str, Any] = {"role": "tool", "tool_call_id": part.call_id, "content": content}
+            call_id = self._call_id(part.call_id)
+            message: dict[str, Any] = {"role": "tool", "tool_call_id": call_id, "content": content}
             self._name(message, name)
             messages.append(message)
         return messages
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        body = {"name": call.name, "arguments" if call.kind == "function" else "input": call.arguments}
+        return {"id": self._call_id(call.id), "type": call.kind, call.kind: body}
+
+    def _call_id(self, call_id: str) -> str:
+        """How a call's id is written, there and with its result."""
+        return call_id
 
     def _name(self, message: dict[str, Any], name: str | None) -> None:
         if name is not None and Field.AUTHOR_NAME in self._can:
@@ -161,6 +171,8 @@ class MessageWriter:
                 written = {"type": "text", "text": part.text}
             case Image():
                 self._demand(Field.IMAGE_INPUT, path, "images")
+                if not is_data_uri(part.url):
+                    self._demand(Field.IMAGE_URL, f"{path}.image_url.url", "images by their address")
                 image = {"url": part.url}
                 if part.detail is not None and Field.IMAGE_DETAIL in self._can:
                     image["detail"] = part.detail
@@ -170,6 +182,8 @@ class MessageWriter:
                 written = {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
             case File():
                 self._demand(Field.FILE_INPUT, path, "files")
+                if part.url is not None:
+                    self._demand(Field.FILE_URL, f"{path}.file.file_url", "files by their address")
                 values = {"file_id": part.file_id, "filename": part.filename, "file_data": part.data}
                 written = {
                     "type": "file",
@@ -191,11 +205,6 @@ class MessageWriter:
     def _demand(self, need: Field, path: str, what: str) -> None:
         if need not in self._can:
             raise cannot(path, what, self._endpoint)
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    body = {"name": call.name, "arguments" if call.kind == "function" else "input": call.arguments}
-    return {"id": call.id, "type": call.kind, call.kind: body}
 
 
 def _detail(piece: Reasoning, index: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import orjson
 
 from adapters.providers.sse import SseEvent, SseParser
-from service.domain.events import Event
+from service.domain.events import Event, Extra
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
 from .alike import AlikeChunks
@@ -116,8 +116,12 @@ class StreamDecoder:
         if token is not None:
             self._alike.learn(data, token)
             events.append(token)
-        else:
-            self._reader.take(document, events)
+            return
+        before = len(events)
+        self._reader.take(document, events)
+        if any(type(event) is Extra for event in events[before:]):
+            # Chunks that are known by their bytes say nothing beside their text only while this is the last word.
+            self._alike.known = False
 
     def _finish(self, events: list[Event]) -> None:
         reader = self._reader

@@ -11,6 +11,7 @@ from service.domain.events import Usage
 _NAMED: Final = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
+_CACHED: Final = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens")
 _SIDES: Final = (
     ("prompt", "prompt_tokens_details", frozenset({"cached_tokens", "cache_write_tokens"})),
     ("completion", "completion_tokens_details", frozenset({"reasoning_tokens"})),
@@ -23,8 +24,8 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     completion = usage.get("completion_tokens_details") or {}
     cached = prompt.get("cached_tokens")
     if cached is None:
-        # Moonshot says it at the top, DeepSeek under a name of its own (recorded answers).
-        cached = usage.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+        # At the top: Moonshot, DeepSeek (recorded answers), Mistral (its OpenAPI document: UsageInfo).
+        cached = next((usage[name] for name in _CACHED if usage.get(name) is not None), None)
     details: list[tuple[str, int]] = []
     extra: list[tuple[str, str]] = []
     for side, name, fields in _SIDES:

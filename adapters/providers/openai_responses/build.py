@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.efforts import level_of
 from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -65,7 +66,7 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
         value = getattr(generation, name)
         if value is not None and field in can:
             body[name] = value
-    reasoning = _reasoning(generation, can)
+    reasoning = _reasoning(generation, endpoint)
     if reasoning:
         body["reasoning"] = reasoning
     text = _text(generation, endpoint)
@@ -79,10 +80,11 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
     return UpstreamRequest(_PATH, _STREAM_HEADERS if stream else _HEADERS, orjson.dumps(body))
 
 
-def _reasoning(generation: Generation, can: frozenset[Field]) -> dict[str, Any]:
+def _reasoning(generation: Generation, endpoint: Endpoint) -> dict[str, Any]:
+    can = endpoint.expressible
     reasoning: dict[str, Any] = {}
     if generation.reasoning_effort is not None and Field.REASONING_EFFORT in can:
-        reasoning["effort"] = generation.reasoning_effort
+        reasoning["effort"] = level_of(generation.reasoning_effort, endpoint)
     if generation.reasoning_summary is not None and Field.REASONING_SUMMARY in can:
         reasoning["summary"] = generation.reasoning_summary
     context = generation.options.get(Field.REASONING_CONTEXT)

@@ -10,6 +10,7 @@ import orjson
 from service.domain.catalog import Endpoint
 from service.domain.fields import Field
 from service.domain.generation import File, Image, Opaque, Part, Refusal, Text
+from service.domain.media import is_data_uri
 
 from .verbatim import cannot, opaque
 
@@ -76,6 +77,8 @@ def _input_part(part: Part, path: str, endpoint: Endpoint) -> dict[str, Any] | o
             written = {"type": "input_text", "text": part.text}
         case Image():
             _demand(Field.IMAGE_INPUT, path, "images", endpoint)
+            if not is_data_uri(part.url):
+                _demand(Field.IMAGE_URL, f"{path}.image_url", "images by their address", endpoint)
             detail = part.detail if Field.IMAGE_DETAIL in can else None
             # The schema wants a detail with every image; auto is what none means.
             written = {"type": "input_image", "image_url": part.url, "detail": detail or "auto"}
@@ -93,7 +96,7 @@ def _input_part(part: Part, path: str, endpoint: Endpoint) -> dict[str, Any] | o
 
 def _file(part: File, path: str, endpoint: Endpoint) -> dict[str, str]:
     if part.url is not None:
-        _demand(Field.FILE_URL, path, "files by their address", endpoint)
+        _demand(Field.FILE_URL, f"{path}.file_url", "files by their address", endpoint)
     detail = part.detail if Field.FILE_DETAIL in endpoint.expressible else None
     values = {
         "file_id": part.file_id,

@@ -15,13 +15,11 @@ import orjson
 from aiohttp import web
 
 from . import anthropic, model_names, openai_chat
-from .anthropic import AnthropicMessages
 from .busy import Busy
 from .control import script_from_json
+from .formats import WIRE_FORMATS
 from .journal import Call, Entry, Journal
 from .obedient import Obedient
-from .openai_chat import OpenAIChat
-from .openai_responses import OpenAIResponses
 from .playback import Performance
 from .script import Reason, Script
 from .wire import Asked, Encoded, Form, Whole, WireFormat
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-WIRE_FORMATS: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
 LABEL = "This is a simulator: no model runs here, every answer is scripted."
 
 _CALLS_ID = "x-request-id"

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65urouter/v1/catalog.proto\x12\x0b\x65urouter.v1\"\xa0\x01\n\x11ListModelsRequest\x12\x15\n\x08\x63\x61tegory\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x14supported_parameters\x18\x02 \x03(\t\x12\x15\n\x08provider\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\x0b\n\t_categoryB\x0b\n\t_provider\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.eurouter.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xca\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x1b\n\x0e\x63ontext_length\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12*\n\x07pricing\x18\x08 \x01(\x0b\x32\x14.eurouter.v1.PricingH\x01\x88\x01\x01\x12/\n\x0c\x61rchitecture\x18\t \x01(\x0b\x32\x19.eurouter.v1.Architecture\x12\x33\n\x0ctop_provider\x18\n \x01(\x0b\x32\x18.eurouter.v1.TopProviderH\x02\x88\x01\x01\x12\x1c\n\x14supported_parameters\x18\x0b \x03(\t\x12\x1f\n\x17supported_api_endpoints\x18\x0c \x03(\t\x12-\n\tproviders\x18\r \x03(\x0b\x32\x1a.eurouter.v1.ModelProvider\x12\x12\n\ncategories\x18\x0e \x03(\tB\x11\n\x0f_context_lengthB\n\n\x08_pricingB\x0f\n\r_top_provider\"_\n\x07Pricing\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\ncompletion\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"h\n\x0c\x41rchitecture\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x18\n\x10input_modalities\x18\x02 \x03(\t\x12\x19\n\x11output_modalities\x18\x03 \x03(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\"{\n\x0bTopProvider\x12\x1b\n\x0e\x63ontext_length\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x15max_completion_tokens\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x11\n\x0f_context_lengthB\x18\n\x16_max_completion_tokens\"+\n\rModelProvider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\"\x16\n\x14ListProvidersRequest\"A\n\x15ListProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.eurouter.v1.Provider\"\xce\x01\n\x08Provider\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.eurouter.v1.ProviderStatus\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x05 \x01(\t\x12\x13\n\x0bmodel_count\x18\x06 \x01(\x05\x12(\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32\x19.eurouter.v1.ProviderFact\x12\x11\n\tsimulator\x18\x08 \x01(\x08\"b\n\x0cProviderFact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0bverified_on\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t*\xb4\x01\n\x0eProviderStatus\x12\x1f\n\x1bPROVIDER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROVIDER_STATUS_ACTIVE\x10\x01\x12\"\n\x1ePROVIDER_STATUS_NOT_CONFIGURED\x10\x02\x12#\n\x1fPROVIDER_STATUS_DIALECT_MISSING\x10\x03\x12\x1c\n\x18PROVIDER_STATUS_DISABLED\x10\x04\x32\xf5\x01\n\x0e\x43\x61talogService\x12M\n\nListModels\x12\x1e.eurouter.v1.ListModelsRequest\x1a\x1f.eurouter.v1.ListModelsResponse\x12<\n\x08GetModel\x12\x1c.eurouter.v1.GetModelRequest\x1a\x12.eurouter.v1.Model\x12V\n\rListProviders\x12!.eurouter.v1.ListProvidersRequest\x1a\".eurouter.v1.ListProvidersResponseB?\n\x0f\x64\x65v.eurouter.v1P\x01Z*eurouter.dev/gen/go/eurouter/v1;eurouterv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65urouter/v1/catalog.proto\x12\x0b\x65urouter.v1\"\xa0\x01\n\x11ListModelsRequest\x12\x15\n\x08\x63\x61tegory\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x14supported_parameters\x18\x02 \x03(\t\x12\x15\n\x08provider\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\x0b\n\t_categoryB\x0b\n\t_provider\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.eurouter.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xca\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x1b\n\x0e\x63ontext_length\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12*\n\x07pricing\x18\x08 \x01(\x0b\x32\x14.eurouter.v1.PricingH\x01\x88\x01\x01\x12/\n\x0c\x61rchitecture\x18\t \x01(\x0b\x32\x19.eurouter.v1.Architecture\x12\x33\n\x0ctop_provider\x18\n \x01(\x0b\x32\x18.eurouter.v1.TopProviderH\x02\x88\x01\x01\x12\x1c\n\x14supported_parameters\x18\x0b \x03(\t\x12\x1f\n\x17supported_api_endpoints\x18\x0c \x03(\t\x12-\n\tproviders\x18\r \x03(\x0b\x32\x1a.eurouter.v1.ModelProvider\x12\x12\n\ncategories\x18\x0e \x03(\tB\x11\n\x0f_context_lengthB\n\n\x08_pricingB\x0f\n\r_top_provider\"\xad\x02\n\x07Pricing\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\ncompletion\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\x17\n\ncache_read\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x07 \x01(\tH\x01\x88\x01\x01\x12\x16\n\treasoning\x18\x08 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x61udio_input\x18\t \x01(\tH\x03\x88\x01\x01\x12\x19\n\x0c\x61udio_output\x18\n \x01(\tH\x04\x88\x01\x01\x42\r\n\x0b_cache_readB\x0e\n\x0c_cache_writeB\x0c\n\n_reasoningB\x0e\n\x0c_audio_inputB\x0f\n\r_audio_output\"h\n\x0c\x41rchitecture\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\x18\n\x10input_modalities\x18\x02 \x03(\t\x12\x19\n\x11output_modalities\x18\x03 \x03(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\"{\n\x0bTopProvider\x12\x1b\n\x0e\x63ontext_length\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x15max_completion_tokens\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\x11\n\x0f_context_lengthB\x18\n\x16_max_completion_tokens\"+\n\rModelProvider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\"\x16\n\x14ListProvidersRequest\"A\n\x15ListProvidersResponse\x12(\n\tproviders\x18\x01 \x03(\x0b\x32\x15.eurouter.v1.Provider\"\xce\x01\n\x08Provider\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.eurouter.v1.ProviderStatus\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x05 \x01(\t\x12\x13\n\x0bmodel_count\x18\x06 \x01(\x05\x12(\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32\x19.eurouter.v1.ProviderFact\x12\x11\n\tsimulator\x18\x08 \x01(\x08\"b\n\x0cProviderFact\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x13\n\x0bverified_on\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t*\xb4\x01\n\x0eProviderStatus\x12\x1f\n\x1bPROVIDER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROVIDER_STATUS_ACTIVE\x10\x01\x12\"\n\x1ePROVIDER_STATUS_NOT_CONFIGURED\x10\x02\x12#\n\x1fPROVIDER_STATUS_DIALECT_MISSING\x10\x03\x12\x1c\n\x18PROVIDER_STATUS_DISABLED\x10\x04\x32\xf5\x01\n\x0e\x43\x61talogService\x12M\n\nListModels\x12\x1e.eurouter.v1.ListModelsRequest\x1a\x1f.eurouter.v1.ListModelsResponse\x12<\n\x08GetModel\x12\x1c.eurouter.v1.GetModelRequest\x1a\x12.eurouter.v1.Model\x12V\n\rListProviders\x12!.eurouter.v1.ListProvidersRequest\x1a\".eurouter.v1.ListProvidersResponseB?\n\x0f\x64\x65v.eurouter.v1P\x01Z*eurouter.dev/gen/go/eurouter/v1;eurouterv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'eurouter.v1.catalog_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.eurouter.v1P\001Z*eurouter.dev/gen/go/eurouter/v1;eurouterv1'
-  _globals['_PROVIDERSTATUS']._serialized_start=1554
-  _globals['_PROVIDERSTATUS']._serialized_end=1734
+  _globals['_PROVIDERSTATUS']._serialized_start=1761
+  _globals['_PROVIDERSTATUS']._serialized_end=1941
   _globals['_LISTMODELSREQUEST']._serialized_start=43
   _globals['_LISTMODELSREQUEST']._serialized_end=203
   _globals['_LISTMODELSRESPONSE']._serialized_start=205
@@ -42,22 +42,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=317
   _globals['_MODEL']._serialized_start=320
   _globals['_MODEL']._serialized_end=778
-  _globals['_PRICING']._serialized_start=780
-  _globals['_PRICING']._serialized_end=875
-  _globals['_ARCHITECTURE']._serialized_start=877
-  _globals['_ARCHITECTURE']._serialized_end=981
-  _globals['_TOPPROVIDER']._serialized_start=983
-  _globals['_TOPPROVIDER']._serialized_end=1106
-  _globals['_MODELPROVIDER']._serialized_start=1108
-  _globals['_MODELPROVIDER']._serialized_end=1151
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=1153
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=1175
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1177
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1242
-  _globals['_PROVIDER']._serialized_start=1245
-  _globals['_PROVIDER']._serialized_end=1451
-  _globals['_PROVIDERFACT']._serialized_start=1453
-  _globals['_PROVIDERFACT']._serialized_end=1551
-  _globals['_CATALOGSERVICE']._serialized_start=1737
-  _globals['_CATALOGSERVICE']._serialized_end=1982
+  _globals['_PRICING']._serialized_start=781
+  _globals['_PRICING']._serialized_end=1082
+  _globals['_ARCHITECTURE']._serialized_start=1084
+  _globals['_ARCHITECTURE']._serialized_end=1188
+  _globals['_TOPPROVIDER']._serialized_start=1190
+  _globals['_TOPPROVIDER']._serialized_end=1313
+  _globals['_MODELPROVIDER']._serialized_start=1315
+  _globals['_MODELPROVIDER']._serialized_end=1358
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=1360
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=1382
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1384
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1449
+  _globals['_PROVIDER']._serialized_start=1452
+  _globals['_PROVIDER']._serialized_end=1658
+  _globals['_PROVIDERFACT']._serialized_start=1660
+  _globals['_PROVIDERFACT']._serialized_end=1758
+  _globals['_CATALOGSERVICE']._serialized_start=1944
+  _globals['_CATALOGSERVICE']._serialized_end=2189
 # @@protoc_insertion_point(module_scope)

@@ -258,6 +258,11 @@ class Pricing(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    CACHE_READ_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    AUDIO_INPUT_FIELD_NUMBER: _builtins.int
+    AUDIO_OUTPUT_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Per token read."""
     completion: _builtins.str
@@ -268,6 +273,16 @@ class Pricing(_message.Message):
     """Per image."""
     currency: _builtins.str
     """ISO 4217 code."""
+    cache_read: _builtins.str
+    """Per token read from the provider's cache. Unset: as `prompt`."""
+    cache_write: _builtins.str
+    """Per token written to the provider's cache. Unset: as `prompt`."""
+    reasoning: _builtins.str
+    """Per token of reasoning. Unset: as `completion`."""
+    audio_input: _builtins.str
+    """Per token of audio read. Unset: as `prompt`."""
+    audio_output: _builtins.str
+    """Per token of audio generated. Unset: as `completion`."""
     def __init__(
         self,
         *,
@@ -276,12 +291,36 @@ class Pricing(_message.Message):
         request: _builtins.str = ...,
         image: _builtins.str = ...,
         currency: _builtins.str = ...,
+        cache_read: _builtins.str | None = ...,
+        cache_write: _builtins.str | None = ...,
+        reasoning: _builtins.str | None = ...,
+        audio_input: _builtins.str | None = ...,
+        audio_output: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input", "_audio_output", b"_audio_output", "_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "audio_input", b"audio_input", "audio_output", b"audio_output", "cache_read", b"cache_read", "cache_write", b"cache_write", "reasoning", b"reasoning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "currency", b"currency", "image", b"image", "prompt", b"prompt", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input", "_audio_output", b"_audio_output", "_cache_read", b"_cache_read", "_cache_write", b"_cache_write", "_reasoning", b"_reasoning", "audio_input", b"audio_input", "audio_output", b"audio_output", "cache_read", b"cache_read", "cache_write", b"cache_write", "completion", b"completion", "currency", b"currency", "image", b"image", "prompt", b"prompt", "reasoning", b"reasoning", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__audio_input: _TypeAlias = _typing.Literal["audio_input"]  # noqa: Y015
+    _WhichOneofArgType__audio_input: _TypeAlias = _typing.Literal["_audio_input", b"_audio_input"]  # noqa: Y015
+    _WhichOneofReturnType__audio_output: _TypeAlias = _typing.Literal["audio_output"]  # noqa: Y015
+    _WhichOneofArgType__audio_output: _TypeAlias = _typing.Literal["_audio_output", b"_audio_output"]  # noqa: Y015
+    _WhichOneofReturnType__cache_read: _TypeAlias = _typing.Literal["cache_read"]  # noqa: Y015
+    _WhichOneofArgType__cache_read: _TypeAlias = _typing.Literal["_cache_read", b"_cache_read"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write: _TypeAlias = _typing.Literal["cache_write"]  # noqa: Y015
+    _WhichOneofArgType__cache_write: _TypeAlias = _typing.Literal["_cache_write", b"_cache_write"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
+    _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_input) -> _WhichOneofReturnType__audio_input | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_output) -> _WhichOneofReturnType__audio_output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read) -> _WhichOneofReturnType__cache_read | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write) -> _WhichOneofReturnType__cache_write | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
 
 Global___Pricing: _TypeAlias = Pricing  # noqa: Y015
 

@@ -1541,6 +1541,8 @@ class Usage(_message.Message):
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     completion_tokens: _builtins.int
     """Tokens generated, reasoning included."""
@@ -1548,6 +1550,12 @@ class Usage(_message.Message):
     """Tokens read, cached ones included."""
     total_tokens: _builtins.int
     """The sum."""
+    cost: _builtins.str
+    """What the answer costs by the catalogue's prices: an exact decimal number in text, such as 0.000123; in JSON a
+    number with the same digits. Unset where the provider counts nothing.
+    """
+    currency: _builtins.str
+    """ISO 4217 code of `cost`."""
     @_builtins.property
     def completion_tokens_details(self) -> Global___CompletionTokensDetails:
         """Parts of `completion_tokens`."""
@@ -1568,18 +1576,28 @@ class Usage(_message.Message):
         total_tokens: _builtins.int = ...,
         completion_tokens_details: Global___CompletionTokensDetails | None = ...,
         prompt_tokens_details: Global___PromptTokensDetails | None = ...,
+        cost: _builtins.str | None = ...,
+        currency: _builtins.str | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details", "_prompt_tokens_details", b"_prompt_tokens_details", "completion_tokens_details", b"completion_tokens_details", "prompt_tokens_details", b"prompt_tokens_details"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details", "_cost", b"_cost", "_currency", b"_currency", "_prompt_tokens_details", b"_prompt_tokens_details", "completion_tokens_details", b"completion_tokens_details", "cost", b"cost", "currency", b"currency", "prompt_tokens_details", b"prompt_tokens_details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details", "_prompt_tokens_details", b"_prompt_tokens_details", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "extra", b"extra", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details", "_cost", b"_cost", "_currency", b"_currency", "_prompt_tokens_details", b"_prompt_tokens_details", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "cost", b"cost", "currency", b"currency", "extra", b"extra", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_tokens_details: _TypeAlias = _typing.Literal["completion_tokens_details"]  # noqa: Y015
     _WhichOneofArgType__completion_tokens_details: _TypeAlias = _typing.Literal["_completion_tokens_details", b"_completion_tokens_details"]  # noqa: Y015
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    _WhichOneofReturnType__currency: _TypeAlias = _typing.Literal["currency"]  # noqa: Y015
+    _WhichOneofArgType__currency: _TypeAlias = _typing.Literal["_currency", b"_currency"]  # noqa: Y015
     _WhichOneofReturnType__prompt_tokens_details: _TypeAlias = _typing.Literal["prompt_tokens_details"]  # noqa: Y015
     _WhichOneofArgType__prompt_tokens_details: _TypeAlias = _typing.Literal["_prompt_tokens_details", b"_prompt_tokens_details"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_tokens_details) -> _WhichOneofReturnType__completion_tokens_details | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__currency) -> _WhichOneofReturnType__currency | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_tokens_details) -> _WhichOneofReturnType__prompt_tokens_details | None: ...
 

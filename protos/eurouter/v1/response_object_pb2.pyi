@@ -375,6 +375,8 @@ class ResponseUsage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read, cached ones included."""
@@ -382,6 +384,12 @@ class ResponseUsage(_message.Message):
     """Tokens generated, reasoning included."""
     total_tokens: _builtins.int
     """The sum."""
+    cost: _builtins.str
+    """What the answer costs by the catalogue's prices: an exact decimal number in text, such as 0.000123; in JSON a
+    number with the same digits. Unset where the provider counts nothing.
+    """
+    currency: _builtins.str
+    """ISO 4217 code of `cost`."""
     @_builtins.property
     def input_tokens_details(self) -> Global___ResponseInputTokensDetails:
         """Parts of `input_tokens`."""
@@ -402,13 +410,22 @@ class ResponseUsage(_message.Message):
         output_tokens: _builtins.int = ...,
         output_tokens_details: Global___ResponseOutputTokensDetails | None = ...,
         total_tokens: _builtins.int = ...,
+        cost: _builtins.str | None = ...,
+        currency: _builtins.str | None = ...,
         extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input_tokens_details", b"input_tokens_details", "output_tokens_details", b"output_tokens_details"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "_currency", b"_currency", "cost", b"cost", "currency", b"currency", "input_tokens_details", b"input_tokens_details", "output_tokens_details", b"output_tokens_details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "input_tokens", b"input_tokens", "input_tokens_details", b"input_tokens_details", "output_tokens", b"output_tokens", "output_tokens_details", b"output_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "_currency", b"_currency", "cost", b"cost", "currency", b"currency", "extra", b"extra", "input_tokens", b"input_tokens", "input_tokens_details", b"input_tokens_details", "output_tokens", b"output_tokens", "output_tokens_details", b"output_tokens_details", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    _WhichOneofReturnType__currency: _TypeAlias = _typing.Literal["currency"]  # noqa: Y015
+    _WhichOneofArgType__currency: _TypeAlias = _typing.Literal["_currency", b"_currency"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__currency) -> _WhichOneofReturnType__currency | None: ...
 
 Global___ResponseUsage: _TypeAlias = ResponseUsage  # noqa: Y015
 
@@ -420,22 +437,31 @@ class ResponseInputTokensDetails(_message.Message):
 
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
     cached_tokens: _builtins.int
     """Read from the provider's cache; 0 where it does not say."""
     cache_write_tokens: _builtins.int
     """Written to the provider's cache."""
+    audio_tokens: _builtins.int
+    """Audio."""
     def __init__(
         self,
         *,
         cached_tokens: _builtins.int = ...,
         cache_write_tokens: _builtins.int | None = ...,
+        audio_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "cache_write_tokens", b"cache_write_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_tokens", b"_cache_write_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "_cache_write_tokens", b"_cache_write_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__audio_tokens: _TypeAlias = _typing.Literal["audio_tokens"]  # noqa: Y015
+    _WhichOneofArgType__audio_tokens: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens"]  # noqa: Y015
     _WhichOneofReturnType__cache_write_tokens: _TypeAlias = _typing.Literal["cache_write_tokens"]  # noqa: Y015
     _WhichOneofArgType__cache_write_tokens: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_tokens) -> _WhichOneofReturnType__audio_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_tokens) -> _WhichOneofReturnType__cache_write_tokens | None: ...
 
 Global___ResponseInputTokensDetails: _TypeAlias = ResponseInputTokensDetails  # noqa: Y015
@@ -447,18 +473,24 @@ class ResponseOutputTokensDetails(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
     reasoning_tokens: _builtins.int
     """Spent on reasoning; 0 where the provider does not say."""
+    audio_tokens: _builtins.int
+    """Audio."""
     def __init__(
         self,
         *,
         reasoning_tokens: _builtins.int = ...,
+        audio_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "audio_tokens", b"audio_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__audio_tokens: _TypeAlias = _typing.Literal["audio_tokens"]  # noqa: Y015
+    _WhichOneofArgType__audio_tokens: _TypeAlias = _typing.Literal["_audio_tokens", b"_audio_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio_tokens) -> _WhichOneofReturnType__audio_tokens | None: ...
 
 Global___ResponseOutputTokensDetails: _TypeAlias = ResponseOutputTokensDetails  # noqa: Y015
 

@@ -696,8 +696,14 @@ class StoredResponseBody(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     KEPT_UNTIL_FIELD_NUMBER: _builtins.int
     CHAT_COMPLETION_FIELD_NUMBER: _builtins.int
+    EMULATE_FIELD_NUMBER: _builtins.int
+    FETCH_MEDIA_FIELD_NUMBER: _builtins.int
     kept_until: _builtins.int
     """When it is deleted at the latest, Unix seconds."""
+    emulate: _builtins.bool
+    """Of one that is made in the background: whether its caller takes an answer whose form was emulated."""
+    fetch_media: _builtins.bool
+    """Of one that is made in the background: whether what its request has by address may be fetched for it."""
     @_builtins.property
     def response(self) -> _response_object_pb2.Response:
         """The response with all that it holds, whatever the request's `include` named."""
@@ -722,10 +728,12 @@ class StoredResponseBody(_message.Message):
         filters: Global___DataFilters | None = ...,
         kept_until: _builtins.int = ...,
         chat_completion: _chat_pb2.ChatCompletion | None = ...,
+        emulate: _builtins.bool = ...,
+        fetch_media: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat_completion", b"chat_completion", "filters", b"filters", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_completion", b"chat_completion", "filters", b"filters", "include", b"include", "kept_until", b"kept_until", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_completion", b"chat_completion", "emulate", b"emulate", "fetch_media", b"fetch_media", "filters", b"filters", "include", b"include", "kept_until", b"kept_until", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -218,6 +218,7 @@ class DryRunEndpoint(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     IGNORED_PARAMETERS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_EMULATED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id: provider slug, slash, model id."""
     provider: _builtins.str
@@ -228,6 +229,8 @@ class DryRunEndpoint(_message.Message):
     """(3 x prompt + completion) / 4 per token, as a decimal number, in the catalogue's currency."""
     health: _builtins.float
     """Health from real outcomes in this process, 0 to 1."""
+    structured_output_emulated: _builtins.bool
+    """Whether it does not know the form that the answer must have: a tool that must be called would stand for it."""
     @_builtins.property
     def ignored_parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Hints of the request that this endpoint would not use."""
@@ -241,10 +244,11 @@ class DryRunEndpoint(_message.Message):
         price: _builtins.str = ...,
         health: _builtins.float = ...,
         ignored_parameters: _abc.Iterable[_builtins.str] | None = ...,
+        structured_output_emulated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "id", b"id", "ignored_parameters", b"ignored_parameters", "position", b"position", "price", b"price", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "id", b"id", "ignored_parameters", b"ignored_parameters", "position", b"position", "price", b"price", "provider", b"provider", "structured_output_emulated", b"structured_output_emulated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from service.api.responses.new_jobs import AcceptedRequest, NewJobs, wanted_mode
 from service.api.responses.prepare import ResponsesSettings
 from service.api.responses.submission import Submission
 from service.api.responses.writer import ResponseWriter
-from service.domain.calls import CallContext, Principal
+from service.domain.calls import CallContext, Principal, permitted
 from service.domain.idempotency import Idempotency
 from service.domain.job_store import JobOrigin, NewJob
 from service.domain.ports import CatalogSource
@@ -96,7 +96,8 @@ class ChatJobs:
         call, selection = chosen(request, context.principal, self._catalog, settings, streaming=streaming)
         _check_form(request)
         keeping = keeping_for_chat(selection.policy, settings.retention, self._wall_clock())
-        self._new_jobs.check(submission, keeping.retention, call.needs, selection, context.principal.owner)
+        needs = permitted(call.needs, context)
+        self._new_jobs.check(submission, keeping.retention, needs, selection, context.principal.owner)
         accepted = self._accepted(
             request, selection, keeping, response_id or new_response_id(self._new_id()), submission.idempotency_key
         )

@@ -19,6 +19,7 @@ from service.coalesce import Coalescer
 from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog
 from service.domain.events import Event
+from service.domain.money import Cost
 from service.domain.ports import CatalogSource
 from service.domain.preferences import OPEN, Floor
 from service.domain.routing import Decision
@@ -41,10 +42,11 @@ class ChatSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """A whole completion and how its endpoint was chosen."""
+    """A whole completion, how its endpoint was chosen and what it costs where that is known."""
 
     completion: pb.ChatCompletion
     decision: Decision
+    cost: Cost | None
 
 
 def floor_for(settings: ChatSettings, principal: Principal) -> Floor:
@@ -113,7 +115,7 @@ class ChatHandler:
             )
         except ValueError as error:
             raise unwritable(answer.decision) from error
-        return ChatAnswer(message, answer.decision)
+        return ChatAnswer(message, answer.decision, answer.cost)
 
     def stream(self, request: pb.CreateChatCompletionRequest, context: CallContext) -> ChatStream:
         """The streamed completion; nothing is sent upstream before its `start`.
@@ -171,6 +173,11 @@ class ChatStream:
     def decision(self) -> Decision:
         """As far as it is made: final once `next` has given something."""
         return self._opened.decision
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the completion costs: known at its clean end, if its usage is."""
+        return self._opened.cost
 
     async def start(self) -> Decision:
         """Waits for the first output, at most `commit_wait`; the decision then.

@@ -17,6 +17,7 @@ from service.domain.events import (
     UrlCitation,
     Usage,
 )
+from service.domain.money import decimal_text
 
 FINISH_REASONS: Final[dict[FinishReason, pb.FinishReason.ValueType]] = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,
@@ -112,6 +113,9 @@ def put_usage(message: pb.Usage, event: Usage) -> None:
     message.prompt_tokens = event.input_tokens
     message.completion_tokens = event.output_tokens
     message.total_tokens = event.total_tokens
+    if event.cost is not None:
+        message.cost = decimal_text(event.cost.amount)
+        message.currency = event.cost.currency
     if event.extra:
         put_extra(message, event.extra)
     # Both stay unset until something is written into them.

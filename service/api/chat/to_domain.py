@@ -8,7 +8,7 @@ from service.api.chat import tools
 from service.api.chat.call import ChatCall, ChatDraft
 from service.api.chat.readers import READERS
 from service.api.problems import Problems
-from service.api.readers import check_selector, check_stream
+from service.api.readers import check_selector, check_stream, schema_of
 from service.domain.fields import Field
 from service.domain.generation import Generation
 from service.domain.routing import Needs
@@ -43,6 +43,9 @@ def to_domain(
             draft.dialects,
             draft.values.get("max_output_tokens"),
             draft.server_tools,
+            addresses=draft.addresses,
+            reasoning_effort=draft.values.get("reasoning_effort"),
+            schema=schema_of(draft.values.get("output")),
         ),
         functions_style=old_names,
         **draft.routing,

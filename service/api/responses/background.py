@@ -22,7 +22,7 @@ from service.api.responses.prepare import Preparer
 from service.api.responses.stored import StoredResponses, as_it_is, not_background
 from service.api.responses.submission import Submission
 from service.api.responses.writer import ResponseWriter, shown
-from service.domain.calls import CallContext
+from service.domain.calls import CallContext, permitted
 from service.domain.errors import Reason, ServiceError, invalid
 from service.domain.idempotency import Idempotency, IdempotencyKeys, Repeated
 from service.domain.job_store import Accepted, JobOrigin, JobStore, LoggedEvent, NewJob
@@ -122,7 +122,8 @@ class BackgroundResponses:
     ) -> tuple[NewJob, ResponseWriter]:
         ready = await self._preparer.prepare(request, context, streaming=streaming, response_id=response_id)
         owner, keeping = context.principal.owner, ready.keeping
-        self._new_jobs.check(submission, keeping.retention, ready.needs, ready.selection, owner)
+        needs = permitted(ready.needs, context)
+        self._new_jobs.check(submission, keeping.retention, needs, ready.selection, owner)
         writer = self._preparer.writer(ready, wanted_model(ready.selection))
         accepted = AcceptedRequest(
             api="responses",

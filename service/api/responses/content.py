@@ -120,7 +120,7 @@ def _file(draft: ResponsesDraft, at: str, file: pb.ResponseInputFile) -> File:
     elif given == ["file_data"]:
         check_file_data(draft.problems, f"{at}.file_data", file.file_data)
     else:
-        draft.need(Field.FILE_URL, f"{at}.file_url")
+        draft.need_address(Field.FILE_URL, file.file_url, f"{at}.file_url")
         if (complaint := address_complaint(file.file_url)) is not None:
             draft.problems.add(f"{at}.file_url", complaint)
     draft.need(Field.FILE_INPUT, at)

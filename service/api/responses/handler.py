@@ -24,6 +24,7 @@ from service.coalesce import Coalescer
 from service.domain.calls import CallContext
 from service.domain.errors import ServiceError
 from service.domain.idempotency import IdempotencyKeys, Repeated
+from service.domain.money import Cost
 from service.domain.routing import Decision
 from service.domain.stored import ResponseStore
 from service.router import Answer, Router
@@ -31,13 +32,14 @@ from service.router import Answer, Router
 
 @dataclass(frozen=True, slots=True)
 class ResponseAnswer:
-    """A whole response as its caller sees it, and how its endpoint was chosen.
+    """A whole response as its caller sees it, how its endpoint was chosen, and what it costs where that is known.
 
-    `decision` None: the same request made it before, under its idempotency key.
+    `decision` None: the same request made it before, under its idempotency key, and now it costs nothing.
     """
 
     response: response_object_pb2.Response
     decision: Decision | None
+    cost: Cost | None = None
 
 
 class ResponsesHandler:
@@ -88,7 +90,7 @@ class ResponsesHandler:
         finally:
             if reservation is not None:
                 await reservation.release()
-        return ResponseAnswer(shown(made, ready.call.include), answer.decision)
+        return ResponseAnswer(shown(made, ready.call.include), answer.decision, answer.cost)
 
     async def stream(
         self, request: responses_pb2.CreateResponseRequest, context: CallContext, key: str | None = None

@@ -23,7 +23,7 @@ from service.api.responses.content import (
 )
 from service.api.responses.entries import Beside, Entry, Place, Reference, Said, Written
 from service.api.responses.json_fields import check_json_fields
-from service.api.responses.sealed import Seal, unseal
+from service.api.responses.sealed import OPENAI, Seal, unseal
 from service.api.responses.traces import TRACE_READERS
 from service.domain.fields import Field
 from service.domain.generation import Reasoning, Role, Text
@@ -133,6 +133,8 @@ def _reasoning(draft: ResponsesDraft, place: Place, item: pb.ResponseReasoningIt
     texts = read_texts(draft, f"{at}.content", item.content, "reasoning_text", "a reasoning item's content")
     summary = read_texts(draft, f"{at}.summary", item.summary, "summary_text", "a reasoning item's summary")
     sealed = unseal(item.encrypted_content) if item.encrypted_content else _NO_SEAL
+    # Of other providers' encrypted content an id names the call that it belongs to: none may be made up for it.
+    is_ours = sealed.encrypted is None or sealed.format == OPENAI
     part = Reasoning(
         # A signature covers the text as its provider wrote it, so nothing may come between its parts.
         text="".join(texts) or sealed.text or "",
@@ -140,7 +142,7 @@ def _reasoning(draft: ResponsesDraft, place: Place, item: pb.ResponseReasoningIt
         signature=sealed.signature,
         encrypted=sealed.encrypted,
         format=sealed.format or None,
-        id=sealed.id or (item.id if item.HasField("id") else None),
+        id=sealed.id or (item.id if is_ours and item.HasField("id") else None),
         details=sealed.is_proof,
     )
     return Beside(place, part, item.id)

@@ -97,6 +97,8 @@ class NewJobs:
         events = writer.accepted()
         response = writer.response
         body = body_for(response, accepted.include, accepted.keeping)
+        body.emulate = context.emulate
+        body.fetch_media = context.principal.fetch_media
         stored = NewResponse(
             id=response.id,
             owner=owner,

@@ -12,7 +12,9 @@ from eurouter.v1 import response_object_pb2 as pb
 
 from service import wire
 from service.api.problems import field_names
+from service.domain.cost import AUDIO_INPUT, AUDIO_OUTPUT
 from service.domain.events import AudioDelta, OpaqueAnnotation, TokenLogprob, UrlCitation, Usage
+from service.domain.money import decimal_text
 
 # What a provider adds must not pass for a field that we state ourselves, or that the Responses API has and that
 # says something else in it (Together's chat answers have a `prompt` of their own).
@@ -43,8 +45,16 @@ def usage(event: Usage) -> pb.ResponseUsage:
     message.output_tokens_details.reasoning_tokens = event.reasoning_tokens or 0
     if event.cache_write_tokens is not None:
         message.input_tokens_details.cache_write_tokens = event.cache_write_tokens
+    if event.cost is not None:
+        message.cost = decimal_text(event.cost.amount)
+        message.currency = event.cost.currency
     for name, count in event.details:
-        message.extra[name] = str(count)
+        if name == AUDIO_INPUT:
+            message.input_tokens_details.audio_tokens = count
+        elif name == AUDIO_OUTPUT:
+            message.output_tokens_details.audio_tokens = count
+        else:
+            message.extra[name] = str(count)
     for name, text in event.extra:
         if name not in _OWN_USAGE:
             message.extra[name] = text

@@ -12,7 +12,7 @@ from eurouter.v1 import response_items_pb2 as items_pb
 from eurouter.v1 import responses_pb2 as pb
 
 from service.api.problems import Problems, shown
-from service.api.readers import check_selector, check_stream
+from service.api.readers import check_selector, check_stream, schema_of
 from service.api.responses.call import INSTRUCTIONS, ResponsesCall, ResponsesDraft
 from service.api.responses.entries import Entry, Place, Reference
 from service.api.responses.fields import READERS, complain_of_includes
@@ -53,6 +53,9 @@ def read_request(
             draft.dialects,
             draft.values.get("max_output_tokens"),
             draft.server_tools,
+            addresses=draft.addresses,
+            reasoning_effort=draft.values.get("reasoning_effort"),
+            schema=schema_of(draft.values.get("output")),
         ),
         items=tuple(draft.items),
         entries=entries,
@@ -103,6 +106,7 @@ def conversation(
     draft.fields = dict(needs.fields)
     draft.dialects = dict(needs.dialects)
     draft.server_tools = dict(needs.server_tools)
+    draft.addresses = dict(needs.addresses)
     first = None
     if call.instructions:
         first = Turn(Role.SYSTEM, (Text(call.instructions),), items=(INSTRUCTIONS,))
@@ -110,7 +114,13 @@ def conversation(
     draft.problems.raise_if_any()
     if history or referenced:
         # A request's own items were read before, and have told their needs.
-        needs = replace(needs, fields=draft.fields, dialects=draft.dialects, server_tools=draft.server_tools)
+        needs = replace(
+            needs,
+            fields=draft.fields,
+            dialects=draft.dialects,
+            server_tools=draft.server_tools,
+            addresses=draft.addresses,
+        )
     return replace(call.generation, turns=turns), needs
 
 

@@ -13,6 +13,7 @@ from service.api.responses.wording import reworded
 from service.api.responses.writer import ResponseWriter
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Event, Start
+from service.domain.money import Cost
 from service.domain.routing import Decision
 
 Events = Sequence[pb.ResponseStreamEvent]
@@ -45,6 +46,11 @@ class ResponseStream:
     def decision(self) -> Decision:
         """As far as it is made: final once the model's output has begun."""
         return self._opened.decision
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the response costs: known at its clean end, if its usage is."""
+        return self._opened.cost
 
     async def start(self) -> Decision:
         """Waits for the first output, at most `commit_wait` seconds; the decision then.

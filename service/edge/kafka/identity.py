@@ -44,11 +44,15 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class OwnerTerms:
-    """What holds for all records of an owner; `reply_topics` are those that its results may go to."""
+    """What holds for all records of an owner; `reply_topics` are those that its results may go to.
+
+    `fetch_media` is as Principal's.
+    """
 
     name: str
     floor: Floor = OPEN
     reply_topics: frozenset[str] = frozenset()
+    fetch_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,8 @@ class Identities:
         self, owner: str, *, binding: Binding | None = None, signed: bytes | None = None, key_id: str = ""
     ) -> Identity:
         terms = self._owners.get(owner) or OwnerTerms(owner)
-        return Identity(Principal(owner, key_id, floor=terms.floor), terms, binding, signed)
+        principal = Principal(owner, key_id, floor=terms.floor, fetch_media=terms.fetch_media)
+        return Identity(principal, terms, binding, signed)
 
 
 def _public_key(signer: Signer) -> Ed25519PublicKey:

@@ -1,0 +1,206 @@
+"""Fetches media over HTTP: bounded in size, time and redirects; no cookies, no credentials, no proxy.
+
+The bytes are taken for what they are, and only where the answer says the same of them. What may be connected to is
+guard.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from adapters.providers.http import trusting
+from service.domain.errors import invalid
+from service.domain.media import PLAIN, TAKEN, FetchedMedia, MediaKind, Wanted, is_text, media_type_of, sniff
+from service.domain.ports import MediaTelemetry
+
+from .addresses import is_public
+from .errors import FetchError, Outcome
+from .guard import Allow, Guard, Resolve, checked_url, look_up
+from .limits import MediaLimits
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_UNSAID: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_NAMES: Final[Mapping[MediaKind, str]] = {
+    "image": "a jpeg, png, gif or webp image",
+    "file": "a PDF or a plain text",
+}
+
+
+class WebFetcher:
+    """Implements `MediaFetcher`. One per process; belongs to the event loop that first fetches; close it there.
+
+    `limits` is asked for every call. `allow` and `resolve` replace which addresses may be connected to and how
+    names become addresses; `ca_file` is as in HttpSettings.
+    """
+
+    def __init__(
+        self,
+        telemetry: MediaTelemetry,
+        limits: Callable[[], MediaLimits] = MediaLimits,
+        *,
+        user_agent: str = "eurouter",
+        ca_file: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        allow: Allow = is_public,
+        resolve: Resolve = look_up,
+    ) -> None:
+        self._telemetry = telemetry
+        self._limits = limits
+        self._guard = Guard(allow, resolve)
+        self._headers = {"user-agent": user_agent, "accept-encoding": "identity"}
+        self._ca_file = ca_file
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+        """What stands at each of the addresses, in their order.
+
+        Raises:
+            ServiceError: INVALID_REQUEST that names the path of one that can't be had, whoever's fault that is.
+        """
+        limits = self._limits()
+        if len(wanted) > limits.max_count:
+            raise invalid(
+                wanted[limits.max_count].path, f"is one address more than the {limits.max_count} allowed"
+            )
+        call = _Call(limits, asyncio.get_running_loop().time() + seconds)
+        tasks = [asyncio.create_task(self._counted(each, call)) for each in wanted]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Closes what is open. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _counted(self, wanted: Wanted, call: _Call) -> FetchedMedia:
+        outcome: Outcome = "cancelled"
+        size, begun, why = 0, 0.0, ""
+        try:
+            async with call.places:
+                begun = time.monotonic()
+                async with asyncio.timeout_at(call.due()):
+                    media = await self._followed(wanted, call)
+        except FetchError as error:
+            outcome, why = error.outcome, error.message
+        except TimeoutError:
+            outcome, why = "timeout", f"could not be fetched within {call.limits.seconds:.3g} seconds"
+        except (aiohttp.ClientError, OSError, ValueError):
+            # Their words hold addresses, and with them perhaps what grants access to what stands there.
+            outcome, why = "unreachable", "could not be fetched: its host can't be reached or breaks off"
+        else:
+            outcome, size = "ok", len(media.data)
+            return media
+        finally:
+            if begun:
+                self._telemetry.fetched(wanted.kind, outcome, size, time.monotonic() - begun)
+        # Raised out here so that no chain leads to exceptions that hold the address.
+        raise invalid(wanted.path, f"{why}; send the bytes themselves, or mend the address")
+
+    async def _followed(self, wanted: Wanted, call: _Call) -> FetchedMedia:
+        url = checked_url(wanted.url, call.limits)
+        for _ in range(call.limits.redirects + 1):
+            # `url` was parsed once: what was checked of it is what is asked.
+            response = await self._client().get(url, allow_redirects=False, headers=self._headers)
+            try:
+                if response.status not in _REDIRECTS:
+                    return await _answer(response, wanted.kind, call)
+                url = checked_url(_next(url, response.headers.get("location", "")), call.limits)
+            finally:
+                # What is left of the body is nobody's; reading on would be the host's choice.
+                response.close()
+        raise FetchError("redirects", f"redirects more than {call.limits.redirects} times")
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._guard.connector(self._tls or trusting(self._ca_file)),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+class _Call:
+    """What the fetches of one call share; they all end at `until`, on the loop's clock."""
+
+    __slots__ = ("_until", "left", "limits", "places")
+
+    def __init__(self, limits: MediaLimits, until: float) -> None:
+        self.limits = limits
+        self._until = until
+        self.left = limits.max_call_bytes
+        self.places = asyncio.Semaphore(limits.parallel)
+
+    def due(self) -> float:
+        """When a fetch that begins now has to be over."""
+        return min(self._until, asyncio.get_running_loop().time() + self.limits.seconds)
+
+    def take(self, size: int) -> None:
+        """So many bytes came.
+
+        Raises:
+            FetchError: too_large.
+        """
+        self.left -= size
+        if self.left < 0:
+            most = self.limits.max_call_bytes
+            raise FetchError(
+                "too_large", f"makes more than {most} bytes with what else the request has by address"
+            )
+
+
+def _next(url: URL, location: str) -> str:
+    try:
+        return str(url.join(URL(location)))
+    except ValueError:
+        raise FetchError("bad_address", "redirects to what is no address") from None
+
+
+async def _answer(response: aiohttp.ClientResponse, kind: MediaKind, call: _Call) -> FetchedMedia:
+    if response.status != 200:
+        raise FetchError("status", f"could not be fetched: its host answers {response.status}")
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise FetchError("wrong_type", "comes compressed, which was not asked for")
+    stated = media_type_of(response.headers.get("content-type", ""))
+    if stated not in _UNSAID and stated not in TAKEN[kind]:
+        raise FetchError("wrong_type", f"must be {_NAMES[kind]}; its host says otherwise")
+    data = await _body(response, call)
+    found = sniff(data) or (PLAIN if stated == PLAIN and data and is_text(data) else None)
+    if found not in TAKEN[kind]:
+        raise FetchError("wrong_type", f"must be {_NAMES[kind]}; its bytes are something else")
+    if stated not in (*_UNSAID, found):
+        raise FetchError("wrong_type", f"is {found} by its bytes, and its host says {stated}")
+    return FetchedMedia(found, data)
+
+
+async def _body(response: aiohttp.ClientResponse, call: _Call) -> bytes:
+    most = call.limits.max_bytes
+    if (response.content_length or 0) > most:
+        raise _too_large(most)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > most:
+            raise _too_large(most)
+        call.take(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> FetchError:
+    return FetchError("too_large", f"is larger than {most} bytes")

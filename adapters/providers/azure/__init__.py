@@ -1,0 +1,5 @@
+"""Azure OpenAI's chat completions: OpenAI's, at a deployment's path with an api-version or at the v1 path."""
+
+from .dialect import DIALECT, AzureChat
+
+__all__ = ["DIALECT", "AzureChat"]

@@ -1,0 +1,219 @@
+"""Turns as Converse's system text and messages.
+
+System and developer turns move to `system`; neighbours of one role become one message, so that roles alternate;
+in a user message tool results come first, in an assistant message reasoning does. Blank text has no block: it
+would be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2s
+from typing import Any, Final
+
+import orjson
+
+from service.domain.errors import ServiceError, invalid
+from service.domain.fields import Field
+from service.domain.generation import (
+    Audio,
+    File,
+    Image,
+    Opaque,
+    Part,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
+
+from .media import audio_block, document_block, image_block
+
+REDACTED: Final = "bedrock-redacted-v1"
+"""Marks reasoning that only its model can read, in answers without any that Claude signed: GPT and Grok give all
+of theirs so, and refuse to be told readable reasoning."""
+
+# Shapes ToolUseId and ToolName.
+_ID: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
+
+Block = dict[str, Any]
+_Group = list[Block]  # a block and what must stay behind it: its cache point
+
+
+def checked_name(name: str, path: str) -> str:
+    """A tool's name. Our doors have the same rule, so none needs another name on this wire and a way back.
+
+    Raises:
+        ServiceError: INVALID_REQUEST for a name that Converse does not take.
+    """
+    if not _NAME.fullmatch(name):
+        raise invalid(path, "this endpoint takes names of 1 to 64 letters, digits, underscores or dashes")
+    return name
+
+
+class Conversation:
+    """`system` and `messages` as they are put together. `tools`: the names of the tools in history, in order.
+
+    `replays` is the format of the reasoning that the model takes back; all other is left out.
+    """
+
+    __slots__ = ("_can", "_messages", "_names", "_replays", "system", "tools")
+
+    def __init__(self, can: frozenset[Field], replays: str | None) -> None:
+        self._can = can
+        self._replays = replays
+        self._names: set[str] = set()  # of documents
+        self._messages: list[tuple[str, str, list[_Group]]] = []  # role, path of the first turn, content
+        self.system: list[Block] = []
+        self.tools: dict[str, None] = {}
+
+    def write(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
+        """The messages.
+
+        Raises:
+            ServiceError: INVALID_REQUEST for a part that this API can't take, a conversation that does not begin
+                with the user, or when nothing is left to ask.
+        """
+        for index, turn in enumerate(turns):
+            self._add(turn, f"messages[{index}]")
+        if not self._messages:
+            raise invalid("messages", "this endpoint needs a user message that is not blank")
+        if self._messages[0][0] != "user":
+            raise invalid("messages", "this endpoint wants conversations that begin with a user message")
+        if self._names:
+            self._check_documents()
+        return [{"role": role, "content": _ordered(role, groups)} for role, _, groups in self._messages]
+
+    def _check_documents(self) -> None:
+        """Docs of Message.content: a document wants a text in the same message."""
+        for _, path, groups in self._messages:
+            kinds = {kind for group in groups for block in group for kind in block}
+            if "document" in kinds and "text" not in kinds:
+                raise invalid(path, "this endpoint wants a text beside a file in the same message")
+
+    def _add(self, turn: Turn, path: str) -> None:
+        groups: list[_Group] = []
+        for place, part in enumerate(turn.parts):
+            block = self._block(part, turn.role, path, place)
+            if block is not None:
+                groups.append([block, _CACHE_POINT] if self._ends_prefix(part) else [block])
+        if not groups:
+            return
+        if turn.role in (Role.SYSTEM, Role.DEVELOPER):
+            self.system += [block for group in groups for block in group]
+            return
+        role = "assistant" if turn.role is Role.ASSISTANT else "user"
+        if self._messages and self._messages[-1][0] == role:
+            self._messages[-1][2].extend(groups)
+        else:
+            self._messages.append((role, path, groups))
+
+    def _block(self, part: Part, role: Role, path: str, place: int) -> Block | None:
+        match part:
+            case Text() | Refusal():
+                return {"text": part.text} if part.text.strip() else None
+            case ToolCall(kind="function") if role is Role.ASSISTANT:
+                return self._call(part, path)
+            case ToolResult():
+                return self._result(part, f"{path}.content[{place}]")
+            case Reasoning():
+                return self._reasoning(part)
+            case Image() | File() | Audio() if role is Role.USER:
+                return self._media(part, f"{path}.content[{place}]")
+            case Opaque() if role in (Role.ASSISTANT, Role.TOOL):
+                return None  # the trace of a tool that another provider ran: named as ignored by the plan
+            case _:
+                raise _cannot(f"{path}.content[{place}]", part)
+
+    def _ends_prefix(self, part: Part) -> bool:
+        if isinstance(part, ToolResult):
+            # Its content has no place for a cache point: that stands behind the result.
+            ends = any(getattr(inner, "cache_breakpoint", False) for inner in part.parts)
+        else:
+            ends = getattr(part, "cache_breakpoint", False)
+        return ends and Field.PROMPT_CACHE_BREAKPOINT in self._can
+
+    def _media(self, part: Image | File | Audio, path: str) -> Block:
+        match part:
+            case Image() if Field.IMAGE_INPUT in self._can:
+                return image_block(part, path)
+            case File() if Field.FILE_INPUT in self._can:
+                return document_block(part, path, self._names)
+            case Audio() if Field.AUDIO_INPUT in self._can:
+                return audio_block(part, path)
+            case _:
+                raise _cannot(path, part)
+
+    def _call(self, part: ToolCall, path: str) -> Block:
+        name = self._tool(part.name, path)
+        return {"toolUse": {"toolUseId": _id(part.id), "name": name, "input": _input(part, path)}}
+
+    def _tool(self, name: str, path: str) -> str:
+        if Field.TOOLS not in self._can:
+            raise invalid(f"{path}.tool_calls", "this endpoint takes no tools, nor calls of them in earlier turns")
+        self.tools[checked_name(name, f"{path}.tool_calls")] = None
+        return name
+
+    def _result(self, part: ToolResult, path: str) -> Block:
+        if Field.TOOLS not in self._can:
+            raise _cannot(path, part)
+        content: list[Block] = []
+        for place, inner in enumerate(part.parts):
+            at = f"{path}.content[{place}]"
+            match inner:
+                case Text():
+                    if inner.text.strip():
+                        content.append({"text": inner.text})
+                case Image() | File() if Field.TOOL_MEDIA in self._can:
+                    content.append(self._media(inner, at))
+                case _:
+                    raise _cannot(at, inner)
+        return {"toolResult": {"toolUseId": _id(part.call_id), "content": content}}
+
+    def _reasoning(self, part: Reasoning) -> Block | None:
+        """The model's own, unchanged."""
+        if part.format is None or part.format != self._replays:
+            return None
+        if part.encrypted is not None:
+            return {"reasoningContent": {"redactedContent": part.encrypted}}
+        if part.signature is not None:
+            return {"reasoningContent": {"reasoningText": {"text": part.text, "signature": part.signature}}}
+        return None
+
+
+def _ordered(role: str, groups: list[_Group]) -> list[Block]:
+    if len(groups) == 1:
+        return groups[0]
+    first = "reasoningContent" if role == "assistant" else "toolResult"
+    groups.sort(key=lambda group: first not in group[0])
+    return [block for group in groups for block in group]
+
+
+def _input(call: ToolCall, path: str) -> Any:
+    """The arguments as an object; the text itself goes out, so that no number changes on the way."""
+    if not call.arguments.strip():
+        return {}
+    try:
+        parsed = orjson.loads(call.arguments)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise invalid(f"{path}.tool_calls", f"the arguments of call {call.id} ({call.name}) are not a JSON object")
+    return orjson.Fragment(call.arguments)
+
+
+def _id(call_id: str) -> str:
+    """The id of a call, in the characters that Converse takes; the same text always gives the same id."""
+    if _ID.fullmatch(call_id):
+        return call_id
+    return f"call_{blake2s(call_id.encode(), digest_size=12).hexdigest()}"
+
+
+def _cannot(path: str, part: Part) -> ServiceError:
+    return invalid(path, f"this endpoint can't take a part of kind {type(part).__name__} here")

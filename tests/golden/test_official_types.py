@@ -1,0 +1,86 @@
+"""The golden requests of the chat family held against the providers' own types and documents, strictly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from adapters.providers import azure, mistral, openai_chat
+from adapters.providers.dialect import Dialect
+from tests.contract.sample import endpoint_for
+from tests.golden.requests import CASES
+from tests.support.official_types import check_mistral, check_openai_chat
+
+UNTYPED = {
+    # OpenAI's API takes an answer back as it was given, sources included; its published schema allows that, its
+    # types for requests do not name it.
+    "annotations",
+}
+
+
+def body_of(dialect: Dialect, case: str) -> dict[str, Any]:
+    wanted = CASES[case]
+    body: dict[str, Any] = json.loads(
+        dialect.build(wanted.generation, endpoint_for(dialect), stream=wanted.stream).body
+    )
+    return body
+
+
+def fitting(dialect: Dialect) -> list[str]:
+    return [case for case in CASES if CASES[case].fits(dialect)]
+
+
+@pytest.mark.parametrize("case", fitting(openai_chat.DIALECT))
+def test_an_openai_request_is_one_that_openais_sdk_could_send(case: str) -> None:
+    body = body_of(openai_chat.DIALECT, case)
+    for message in body["messages"]:
+        for name in UNTYPED:
+            message.pop(name, None)
+    check_openai_chat(body)
+
+
+@pytest.mark.parametrize("case", fitting(azure.DIALECT))
+def test_an_azure_request_is_one_that_openais_sdk_could_send(case: str) -> None:
+    check_openai_chat(body_of(azure.DIALECT, case))
+
+
+@pytest.mark.parametrize("case", fitting(mistral.DIALECT))
+def test_a_mistral_request_is_one_that_mistrals_sdk_could_send(case: str) -> None:
+    check_mistral(body_of(mistral.DIALECT, case))
+
+
+@pytest.fixture(scope="module")
+def published(shared: Path) -> jsonschema.Draft202012Validator:
+    document = yaml.safe_load((shared / "specs" / "mistral-openapi.yaml").read_text(encoding="utf-8"))
+    schema = {"$ref": "#/components/schemas/ChatCompletionRequest", "components": document["components"]}
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("case", fitting(mistral.DIALECT))
+def test_a_mistral_request_is_valid_by_mistrals_published_document(
+    case: str, published: jsonschema.Draft202012Validator
+) -> None:
+    published.validate(body_of(mistral.DIALECT, case))
+
+
+def test_the_checks_refuse_a_field_that_no_type_has_at_any_depth(
+    published: jsonschema.Draft202012Validator,
+) -> None:
+    part = {"type": "text", "text": "Hello"}
+    good = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    check_openai_chat(good)
+    check_mistral(good)
+    published.validate(good)
+    bad = {"model": "m", "messages": [{"role": "user", "content": [part | {"mood": "fine"}]}]}
+    with pytest.raises(ValidationError):
+        check_openai_chat(bad)
+    with pytest.raises(AssertionError):
+        check_mistral(bad)
+    with pytest.raises(jsonschema.ValidationError):
+        published.validate(bad)
