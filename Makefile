@@ -15,7 +15,8 @@ BROKERS ?= 1
 
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
-SIDE_BY_SIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
+# By file: the tests of one share a service, a broker or a build, which each worker would begin anew.
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 QUICK := -m "not slow"
 BASELINE := protos/baseline.binpb
 BASELINE_FROM_PROTOS := $(notdir $(BASELINE))
@@ -30,7 +31,7 @@ LITELLM := .venv-litellm/.installed-1.109.1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup model run run-kafka smoke test check tests-only clients clients-heavy kafka lint format types imports \
+.PHONY: help setup model run run-kafka smoke test check tests-only clients clients-heavy kafka aimock lint format types imports \
 	protos protos-check protos-baseline golden docs conformance differential chaos bench lock clean
 
 help: ## this table
@@ -88,7 +89,7 @@ run-kafka: $(INSTALLED) kafka ## a Kafka broker on 127.0.0.1:9092 for trying thi
 
 ## Checking
 
-test: setup $(PROTOS) clients kafka ## the tests; the last line names what did not run on this machine
+test: setup $(PROTOS) clients kafka aimock ## the tests; the last line names what did not run on this machine
 	@echo "==> running the tests, but those that are marked slow: make test-all"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(PYTEST)
 
@@ -98,7 +99,7 @@ test-all: test ## all tests, also those of brokers that die, stop and come back
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 
 # What the other checks ran already is left out.
-tests-only: setup $(PROTOS) clients kafka
+tests-only: setup $(PROTOS) clients kafka aimock
 	@echo "==> running the tests"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) \
 	  --ignore=tests/architecture/test_tools.py $(QUICK) $(PYTEST)
@@ -111,6 +112,10 @@ clients: $(INSTALLED)
 # The broker that tests start, for the same reason and in the same way.
 kafka: $(INSTALLED)
 	@$(BIN)/python -m tests.kafka.prepare
+
+# And the providers that others play.
+aimock: $(INSTALLED)
+	@$(BIN)/python -m tests.aimock.prepare
 
 clients-heavy: $(INSTALLED) ## published agents and SDKs against the service; downloads 300 MB the first time
 	@$(BIN)/python -m tests.clients.run --install-only
@@ -154,11 +159,13 @@ golden: setup ## rewrite the golden files from what the code says now; read the 
 	@$(BIN)/python -m pytest tests/golden --update-golden --quiet
 	@git --no-pager diff --stat -- tests/golden
 
-docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, errors, AsyncAPI
+docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, support, errors, AsyncAPI
 	@$(BIN)/python -m service.settings.document
 	@$(BIN)/python -m adapters.catalog.document
+	@$(BIN)/python -m adapters.support_document
 	@$(BIN)/python -m service.edge.errors_document
 	@$(BIN)/python -m service.edge.kafka.asyncapi
+	@$(BIN)/python -m tests.contract.counts --write
 
 conformance: setup ## npm llmprobe over the simulator and the local model; writes docs/conformance.md (10 minutes)
 	@$(BIN)/python -m tests.conformance.prepare

@@ -17,6 +17,8 @@ from typing import Any, Final
 import orjson
 
 from bench import extras, machine, measure, profile_run, report, run
+from bench.dialects import report as dialects_report
+from bench.dialects import run as dialects_run
 from bench.fleet import ROOT, StartError
 from bench.jobs import profile as jobs_profile
 from bench.jobs import report as jobs_report
@@ -80,6 +82,7 @@ def _measure(arguments: Arguments, raw: Raw, folder: Path) -> dict[str, Any]:
         extras.first_tokens(stage, _say)
         extras.memory(stage, _say)
         extras.processes(stage, _say)
+        dialects_run.measure(stage, _say)
         jobs_run.measure(stage, _say)
         kafka_run.measure(stage, _say)
     return described
@@ -94,6 +97,7 @@ def _tell(raw: Raw, described: dict[str, Any], begun: float, options: Options) -
         ("Time to the first token", report.first_token_table(raw), raw.first_token),
         ("Two processes on one port", report.process_table(raw), raw.processes),
         ("Memory", report.memory_table(raw), raw.memory),
+        ("Translation alone", raw.dialects and dialects_report.tables(raw.dialects), raw.dialects),
         ("Background jobs", jobs_report.tables(raw.jobs), raw.jobs),
         ("Background jobs with Kafka", kafka_report.tables(raw.kafka), raw.kafka),
         ("Targets", report.verdict_table(found), True),
@@ -152,6 +156,8 @@ def _arguments(words: list[str] | None) -> Arguments:
         servers &= {"ours", "ours-http"}
     if groups <= {"jobs", "kafka"}:
         servers = frozenset()  # they start their own
+    elif groups <= {"dialects", "jobs", "kafka"}:
+        servers &= {"ours"}
     rounds = given.rounds or (3 if given.quick else 7)
     return Arguments(Options(rounds, given.quick, groups, servers, given.finished), profile)  # type: ignore[arg-type]
 

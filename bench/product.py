@@ -18,7 +18,7 @@ import yaml
 from adapters.keys import hash_secret, make_key, public_id
 from bench import fleet
 from bench.fleet import Running, StartError
-from bench.traffic import MODELS, VENDOR
+from bench.traffic import BURST_MODEL, DIALECTS, MODELS, UNARY_MODEL, VENDOR, name_of
 
 SCRIPT: Final = Path(sys.executable).with_name("eurouter")
 _PEPPER: Final = b"a pepper for benchmarks only, thirty-two bytes or more"
@@ -94,19 +94,27 @@ def _settings(ports: dict[str, int], catalog: Path, pepper: Path, key: str, proc
 
 
 def catalog_of(upstream_url: str) -> dict[str, Any]:
-    """The catalogue of a run: the simulator's models at one provider."""
-    provider = {
-        "slug": "simulator",
-        "name": "Simulator",
-        "dialect": "openai_chat",
-        "base_url": upstream_url,
-        "simulator": True,
-        "price": {"prompt": 1, "completion": 2},
-    }
+    """The catalogue of a run: the simulator's models at one provider, two of them in every dialect as well.
+
+    `upstream_url` ends in /v1.
+    """
+
+    def provider(slug: str, dialect: str, base_url: str) -> dict[str, Any]:
+        price = {"prompt": 1, "completion": 2}
+        return {"slug": slug, "dialect": dialect, "base_url": base_url, "simulator": True, "price": price}
+
+    address = upstream_url.removesuffix("/v1")
+    providers = [provider("simulator", "openai_chat", upstream_url)]
+    providers += [provider(dialect, dialect, address + path) for dialect, path in DIALECTS.items()]
     models = [
         {"id": f"{VENDOR}/{model}", "endpoints": [{"provider": "simulator", "model": model}]} for model in MODELS
     ]
-    return {"providers": [provider], "models": models}
+    models += [
+        {"id": f"{VENDOR}/{name_of(dialect, model)}", "endpoints": [{"provider": dialect, "model": model}]}
+        for dialect in DIALECTS
+        for model in (UNARY_MODEL, BURST_MODEL)
+    ]
+    return {"providers": providers, "models": models}
 
 
 def write(path: Path, document: Mapping[str, Any]) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from bench.dialects import report as dialects_report
 from bench.jobs import report as jobs_report
 from bench.kafka import report as kafka_report
 from bench.run import Raw, Sample
@@ -57,6 +58,7 @@ def verdicts(raw: Raw) -> list[Verdict]:
     found += _first_token(raw)
     found += _two_processes(raw)
     found.append(_memory(raw))
+    found += dialects_report.verdicts(raw.dialects)
     found += jobs_report.verdicts(raw.jobs)
     found += kafka_report.verdicts(raw.kafka)
     return found

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, Self
 from bench import fleet, measure, product, verify, verify_responses
 from bench.fleet import Cores, Loads, Running, StartError
 from bench.load import Door, Load
-from bench.scenarios import CONNECTIONS, CONVERSATION, QUICK_IN_FLIGHT, SERVER_NAMES, Scenario, Server
-from bench.traffic import BURST_MODEL, PACED_MODEL, STREAM_TOKENS
+from bench.scenarios import CONNECTIONS, CONVERSATION, OURS, QUICK_IN_FLIGHT, SERVER_NAMES, Scenario, Server
+from bench.traffic import BURST_MODEL, DIALECTS, PACED_MODEL, STREAM_TOKENS, UNARY_MODEL, name_of
 
 _WARM_UP_SECONDS: Final = 0.2
 _FIRST_WARM_UP_SECONDS: Final = 1.0
@@ -87,6 +87,7 @@ class Raw:
     first_token: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     processes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     memory: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    dialects: dict[str, Any] = field(default_factory=dict)
     jobs: dict[str, Any] = field(default_factory=dict)
     kafka: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class Raw:
             name: {server: [asdict(sample) for sample in rows] for server, rows in by_server.items()}
             for name, by_server in self.samples.items()
         }
-        others = ("first_token", "processes", "memory", "jobs", "kafka", "missing")
+        others = ("first_token", "processes", "memory", "dialects", "jobs", "kafka", "missing")
         return {"samples": samples} | {name: getattr(self, name) for name in others}
 
 
@@ -186,6 +187,10 @@ class Stage:
         grpc, name = subject.door == "grpc", SERVER_NAMES[subject.name]
         check = verify.answers_grpc if grpc else verify.answers_http
         check(name, subject.port, subject.key)
+        if subject.name in OURS and "dialects" in self.options.groups:
+            for dialect in DIALECTS:
+                models = (name_of(dialect, UNARY_MODEL), name_of(dialect, BURST_MODEL))
+                check(f"{name}, {dialect}", subject.port, subject.key, models)
         if subject.conversation is not None:
             check_responses = verify_responses.answers_grpc if grpc else verify_responses.answers_http
             check_responses(name, subject.port, subject.key, subject.conversation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from bench.traffic import BURST_MODEL, PACED_MODEL, UNARY_MODEL, Kind
+from bench.traffic import BURST_MODEL, DIALECTS, PACED_MODEL, UNARY_MODEL, Kind, name_of
 
 Server: TypeAlias = Literal["floor", "sketch", "merged", "ours", "ours-http"]
 SERVERS: Final[tuple[Server, ...]] = ("floor", "sketch", "merged", "ours", "ours-http")
@@ -17,7 +17,18 @@ SERVER_NAMES: Final[dict[Server, str]] = {
     "ours-http": "service, HTTP",
 }
 OURS: Final[tuple[Server, ...]] = ("ours", "ours-http")
-GROUPS: Final = ("unary", "burst", "paced", "ttft", "responses", "processes", "memory", "jobs", "kafka")
+GROUPS: Final = (
+    "unary",
+    "burst",
+    "paced",
+    "ttft",
+    "responses",
+    "processes",
+    "memory",
+    "dialects",
+    "jobs",
+    "kafka",
+)
 
 PACE_SPREAD: Final = 0.05
 QUICK_IN_FLIGHT: Final = 64
@@ -125,6 +136,25 @@ def _responses() -> tuple[Scenario, ...]:
     return (*streams, *whole, longer)
 
 
+def _dialects() -> tuple[Scenario, ...]:
+    """The same whole answers and streams from providers of every dialect, side by side."""
+    return tuple(
+        replace(
+            like,
+            group="dialects",
+            servers=("ours",),
+            name=_spoken(like, dialect),
+            model=name_of(dialect, like.model),
+        )
+        for like in (_unary(64), _burst(64))
+        for dialect in DIALECTS
+    )
+
+
+def _spoken(like: Scenario, dialect: str) -> str:
+    return f"{like.group} 64: {dialect}"
+
+
 def _told(kind: Kind) -> str:
     told = {"chat": "chat", "response": "responses, store false", "stored response": "responses, store true"}
     return told[kind]
@@ -143,6 +173,7 @@ SCENARIOS: Final = (
     *(_burst(count) for count in (1, 16, 64)),
     *(_paced(count) for count in (1, 16, 64)),
     *_responses(),
+    *_dialects(),
 )
 
 TARGETS: Final = (
@@ -155,6 +186,12 @@ TARGETS: Final = (
         for how in ("burst", "paced")
         for kind in _KINDS[1:]
         for server in OURS
+    ),
+    *(
+        Target(_spoken(like, dialect), "ours", 1.5, "ours", _spoken(like, "openai_chat"))
+        for like in (_unary(64), _burst(64))
+        for dialect in DIALECTS
+        if dialect != "openai_chat"
     ),
 )
 STORE_TARGETS: Final = tuple(

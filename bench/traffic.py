@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -16,6 +17,16 @@ PACED_MODEL: Final = "sim-paced-5ms-256"
 FIRST_TOKEN_MODEL: Final = "sim-paced-5ms-64"
 MODELS: Final = (UNARY_MODEL, BURST_MODEL, PACED_MODEL, FIRST_TOKEN_MODEL, ONE_TOKEN_MODEL)
 STREAM_TOKENS: Final = 256
+DIALECTS: Final[Mapping[str, str]] = {
+    "openai_chat": "/v1",
+    "openai_responses": "/v1",
+    "anthropic": "/v1",
+    "bedrock": "",
+    "gemini": "/v1beta",
+    "mistral": "/mistral/v1",
+    "azure": "/openai/v1",
+}
+"""Every dialect with the path below the simulator's address that its own paths follow."""
 
 Kind: TypeAlias = Literal["chat", "response", "stored response", "background response"]
 """What is called: the chat API, or the Responses API with `store` false or true, or in the background."""
@@ -33,13 +44,20 @@ CREATE_RESPONSE: Final = "/eurouter.v1.ResponsesService/CreateResponse"
 STREAM_RESPONSE: Final = "/eurouter.v1.ResponsesService/StreamResponse"
 RESPONSES_PATH: Final = "/v1/responses"
 
-_SYSTEM = (
+SYSTEM: Final = (
     "You answer questions about travel in Europe. Be brief, name your sources, and say so when you are not sure. "
     "Prefer trains to planes, and give times in the local time of the place."
 )
-_USER = "How do I get from Utrecht to Milano on a Sunday in May without a night train, and what does it cost?"
-_TEMPERATURE = 0.7
-_MAX_TOKENS = 512
+USER: Final = (
+    "How do I get from Utrecht to Milano on a Sunday in May without a night train, and what does it cost?"
+)
+TEMPERATURE: Final = 0.7
+MAX_TOKENS: Final = 512
+
+
+def name_of(dialect: str, model: str) -> str:
+    """The model's name where a provider that speaks the dialect has it."""
+    return f"{dialect}-{model}"
 
 
 def tokens_of(model: str) -> int:
@@ -57,11 +75,11 @@ def request(model: str) -> chat_pb2.CreateChatCompletionRequest:
     return chat_pb2.CreateChatCompletionRequest(
         model=f"{VENDOR}/{model}",
         messages=[
-            _message(chat_pb2.CHAT_ROLE_SYSTEM, _SYSTEM),
-            _message(chat_pb2.CHAT_ROLE_USER, _USER),
+            _message(chat_pb2.CHAT_ROLE_SYSTEM, SYSTEM),
+            _message(chat_pb2.CHAT_ROLE_USER, USER),
         ],
-        temperature=_TEMPERATURE,
-        max_completion_tokens=_MAX_TOKENS,
+        temperature=TEMPERATURE,
+        max_completion_tokens=MAX_TOKENS,
     )
 
 
@@ -69,9 +87,9 @@ def request_json(model: str, *, stream: bool) -> bytes:
     """The same request as OpenAI's JSON."""
     body = {
         "model": f"{VENDOR}/{model}",
-        "messages": [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}],
-        "temperature": _TEMPERATURE,
-        "max_completion_tokens": _MAX_TOKENS,
+        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}],
+        "temperature": TEMPERATURE,
+        "max_completion_tokens": MAX_TOKENS,
     }
     return orjson.dumps(body | {"stream": True} if stream else body)
 
@@ -80,17 +98,17 @@ def response_request(
     model: str, *, store: bool, previous: str | None = None, background: bool = False
 ) -> responses_pb2.CreateResponseRequest:
     """The same question to the Responses API; `previous`: the id of a response that it continues."""
-    text = response_items_pb2.ResponseContent(input_text=response_items_pb2.ResponseInputText(text=_USER))
+    text = response_items_pb2.ResponseContent(input_text=response_items_pb2.ResponseInputText(text=USER))
     message = response_items_pb2.ResponseMessage(role="user", content=[text])
     return responses_pb2.CreateResponseRequest(
         model=f"{VENDOR}/{model}",
-        instructions=_SYSTEM,
+        instructions=SYSTEM,
         input=[response_items_pb2.ResponseItem(message=message)],
         previous_response_id=previous,
         store=store,
         background=background or None,
-        temperature=_TEMPERATURE,
-        max_output_tokens=_MAX_TOKENS,
+        temperature=TEMPERATURE,
+        max_output_tokens=MAX_TOKENS,
     )
 
 
@@ -100,11 +118,11 @@ def response_json(
     """The same as OpenAI's JSON."""
     body: dict[str, Any] = {
         "model": f"{VENDOR}/{model}",
-        "instructions": _SYSTEM,
-        "input": _USER,
+        "instructions": SYSTEM,
+        "input": USER,
         "store": store,
-        "temperature": _TEMPERATURE,
-        "max_output_tokens": _MAX_TOKENS,
+        "temperature": TEMPERATURE,
+        "max_output_tokens": MAX_TOKENS,
     }
     if previous:
         body["previous_response_id"] = previous

@@ -24,10 +24,11 @@ from bench.traffic import (
 )
 
 SECONDS: Final = 10.0
+ANSWERED: Final = (UNARY_MODEL, BURST_MODEL)
 
 
-def answers_grpc(name: str, port: int, key: str) -> None:
-    """Returns when the server answers both RPCs in full.
+def answers_grpc(name: str, port: int, key: str, models: tuple[str, str] = ANSWERED) -> None:
+    """Returns when the server answers both RPCs in full: a whole answer of one model, a stream of the other.
 
     Raises:
         StartError: it refused, or tokens are missing.
@@ -36,23 +37,23 @@ def answers_grpc(name: str, port: int, key: str) -> None:
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = chat_pb2_grpc.ChatServiceStub(channel)
-            whole = stub.CreateChatCompletion(request(UNARY_MODEL), metadata=metadata, timeout=SECONDS)
-            chunks = list(stub.StreamChatCompletion(request(BURST_MODEL), metadata=metadata, timeout=SECONDS))
+            whole = stub.CreateChatCompletion(request(models[0]), metadata=metadata, timeout=SECONDS)
+            chunks = list(stub.StreamChatCompletion(request(models[1]), metadata=metadata, timeout=SECONDS))
     except grpc.RpcError as error:
         raise StartError(f"{name} refused a call: {error}") from None
     check_text(name, whole.choices[0].message.content, tokens_of(UNARY_MODEL))
     check_text(name, "".join(_text(chunk) for chunk in chunks), STREAM_TOKENS)
 
 
-def answers_http(name: str, port: int, key: str) -> None:
+def answers_http(name: str, port: int, key: str, models: tuple[str, str] = ANSWERED) -> None:
     """The same for the HTTP door, whole and as server-sent events.
 
     Raises:
         StartError: it refused, or tokens are missing.
     """
-    whole = orjson.loads(ask_http(name, port, key, HTTP_PATH, request_json(UNARY_MODEL, stream=False)))
+    whole = orjson.loads(ask_http(name, port, key, HTTP_PATH, request_json(models[0], stream=False)))
     check_text(name, whole["choices"][0]["message"]["content"], tokens_of(UNARY_MODEL))
-    streamed = ask_http(name, port, key, HTTP_PATH, request_json(BURST_MODEL, stream=True))
+    streamed = ask_http(name, port, key, HTTP_PATH, request_json(models[1], stream=True))
     *events, last = [event.removeprefix(b"data: ") for event in streamed.split(b"\n\n") if event]
     if last != b"[DONE]":
         raise StartError(f"{name} ended its stream with {last[:200]!r}")

@@ -7,17 +7,20 @@ or retries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from service.domain.bridge import bridge, tools_to_bridge
 from service.domain.bridge_calls import CallMapper
 from service.domain.catalog import Endpoint
+from service.domain.cost import last_usage
 from service.domain.emulated_answer import AnswerMapper
 from service.domain.emulation import about_the_schema, emulate
 from service.domain.errors import ServiceError
-from service.domain.events import Event, Finish
+from service.domain.events import Event, Finish, Usage
+from service.domain.failure import FailureKind, UpstreamError
 from service.domain.fields import Field
 from service.domain.generation import Generation, JsonSchema
 from service.domain.ports import EventSource
@@ -26,6 +29,9 @@ from service.structured import SchemaCheck, beside
 
 DEFAULT_ANSWER_TOKENS: Final = 4096
 """What is kept free for the answer where the request sets no limit to it."""
+
+_READ_ON: Final = 2.0
+"""Seconds that the usage of an answer which does not match is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +49,38 @@ class Adapted:
     tokens: int = 0
     check: SchemaCheck | None = None
 
-    async def ready(self) -> None:
-        """Before anything is sent.
+    async def ready(self, left: Callable[[], float]) -> None:
+        """Before anything is sent; `left` are the seconds until the call's deadline.
 
         Raises:
             ServiceError: INVALID_REQUEST where the answer could not be held to its schema.
+            UpstreamError: TIMEOUT.
         """
         if self.check is not None:
-            await beside(self.check.prepare)
+            await beside(left, self.check.prepare)
 
-    async def whole(self, events: Sequence[Event]) -> Sequence[Event]:
-        """A whole answer turned back.
+    async def whole(self, events: Sequence[Event], left: Callable[[], float]) -> Sequence[Event]:
+        """A whole answer turned back; `left` as for `ready`.
 
         Raises:
-            UpstreamError: it is none of the schema's.
+            UpstreamError: it is none of the schema's, or TIMEOUT; with the answer's usage.
         """
         if self.mapper is None:
             return events
         if self.check is None:
             return self.mapper.whole(events)
-        return await beside(self.mapper.whole, events)
+        try:
+            return await beside(left, self.mapper.whole, events)
+        except UpstreamError as error:
+            raise UpstreamError(error.failure, last_usage(events)) from error
 
-    def source(self, source: EventSource) -> EventSource:
-        """A streamed answer turned back; its `next` raises as `whole`."""
+    def source(self, source: EventSource, left: Callable[[], float]) -> EventSource:
+        """A streamed answer turned back; `left` as for `ready`, and its `next` raises as `whole`."""
         if self.mapper is None:
             return source
-        return MappedSource(source, self.mapper, checked=self.check is not None)
+        if self.check is None:
+            return MappedSource(source, self.mapper)
+        return CheckedSource(source, self.mapper, left)
 
     def reworded(self, refusal: ServiceError) -> ServiceError:
         """The endpoint's refusal to be asked so, about what the caller wrote."""
@@ -130,17 +142,13 @@ def _room(generation: Generation, endpoint: Endpoint) -> int | None:
 
 
 class MappedSource:
-    """An event source over another one, its events turned back by `mapper`. Not safe for concurrent use.
+    """An event source over another one, its events turned back by `mapper`. Not safe for concurrent use."""
 
-    `checked`: the mapper holds what has ended to a schema, which is no work for the event loop.
-    """
+    __slots__ = ("_mapper", "_over", "_source")
 
-    __slots__ = ("_checked", "_mapper", "_over", "_source")
-
-    def __init__(self, source: EventSource, mapper: CallMapper | AnswerMapper, *, checked: bool = False) -> None:
+    def __init__(self, source: EventSource, mapper: CallMapper | AnswerMapper) -> None:
         self._source = source
         self._mapper = mapper
-        self._checked = checked
         self._over = False
 
     async def next(self) -> Sequence[Event]:
@@ -148,13 +156,13 @@ class MappedSource:
         while not self._over:
             events = await self._source.next()
             self._over = not events
-            if self._checked and (self._over or any(isinstance(event, Finish) for event in events)):
-                mapped = await beside(self._mapped, events)
-            else:
-                mapped = self._mapped(events)
+            mapped = await self._turned(events)
             if mapped:
                 return mapped
         return ()
+
+    async def _turned(self, events: Sequence[Event]) -> Sequence[Event]:
+        return self._mapped(events)
 
     def _mapped(self, events: Sequence[Event]) -> Sequence[Event]:
         return self._mapper.map(events) if events else self._mapper.end()
@@ -166,3 +174,36 @@ class MappedSource:
     async def aclose(self) -> None:
         """Ends the source. Idempotent."""
         await self._source.aclose()
+
+
+class CheckedSource(MappedSource):
+    """One whose mapper holds what has ended to a schema, which is no work for the event loop."""
+
+    __slots__ = ("_left", "_used")
+
+    def __init__(self, source: EventSource, mapper: CallMapper | AnswerMapper, left: Callable[[], float]) -> None:
+        super().__init__(source, mapper)
+        self._left = left
+        self._used: Usage | None = None
+
+    async def _turned(self, events: Sequence[Event]) -> Sequence[Event]:
+        self._used = last_usage(events) or self._used
+        try:
+            if events and not any(isinstance(event, Finish) for event in events):
+                return self._mapped(events)
+            return await beside(self._left, self._mapped, events)
+        except UpstreamError as error:
+            if error.failure.kind is FailureKind.MISMATCH:
+                await self._read_on()
+            raise UpstreamError(error.failure, self._used) from error
+
+    async def _read_on(self) -> None:
+        """To the end of an answer that is of no use: its usage comes last, and it is paid for."""
+        try:
+            async with asyncio.timeout(min(_READ_ON, self._left())):
+                while not self._over:
+                    events = await self._source.next()
+                    self._over = not events
+                    self._used = last_usage(events) or self._used
+        except (TimeoutError, UpstreamError):
+            self._over = True

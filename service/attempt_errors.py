@@ -32,6 +32,19 @@ class Busy:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """An attempt that was not made: its endpoint takes bytes only, and what stands at an address can't be had."""
+
+    attempt: Attempt
+    error: ServiceError
+
+    @property
+    def note(self) -> str:
+        """The same for the list of endpoints."""
+        return f"not asked: {self.error.message}"
+
+
 def out_of_time(failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision) -> ServiceError:
     """The caller's deadline passed."""
     tried = f" after {len(failed)} failed attempt(s)" if failed else ""
@@ -57,20 +70,26 @@ def all_busy(failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision)
     )
 
 
-def most_useful(failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision) -> ServiceError:
-    """The error of the most useful failure; `failed` holds one at least.
+def most_useful(
+    failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision, unfetched: Sequence[Unfetched] = ()
+) -> ServiceError:
+    """The error of the most useful failure; `failed` or `unfetched` holds one at least.
 
     That is the last one which is neither the operator's misconfiguration nor a value that only this
-    endpoint's wire format can't take; without such a one the last refused value, which the caller can
-    mend; else the last.
+    endpoint's wire format can't take; without such a one the last refused value, then the first that could not
+    be fetched, both of which the caller can mend; else the last.
     """
     useful = [f for f in failed if f.refusal is None and f.failure.kind not in OPERATORS_FAULT]
     refused = [f for f in failed if f.refusal is not None]
-    return error_of((useful or refused or failed)[-1], failed, busy, decision)
+    if unfetched and not (useful or refused):
+        return unfetched[0].error
+    return error_of((useful or refused or failed)[-1], failed, (*busy, *unfetched), decision)
 
 
-def error_of(chosen: Failed, failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision) -> ServiceError:
-    """The error of `chosen`, one of `failed`."""
+def error_of(
+    chosen: Failed, failed: Sequence[Failed], passed: Sequence[Busy | Unfetched], decision: Decision
+) -> ServiceError:
+    """The error of `chosen`, one of `failed`; `passed` were not asked."""
     failure, refusal = chosen.failure, chosen.refusal
     reason = refusal.reason if refusal is not None else REASONS[failure.kind]
     message = f"{chosen.endpoint.provider.slug}: {_words(failure)}"
@@ -81,7 +100,7 @@ def error_of(chosen: Failed, failed: Sequence[Failed], busy: Sequence[Busy], dec
         reason,
         message,
         violations=refusal.violations if refusal is not None else (),
-        endpoints=_listing(failed, busy),
+        endpoints=_listing(failed, passed),
         code=failure.code if reason is Reason.PROVIDER_REJECTED else None,
         param=failure.param if reason is Reason.PROVIDER_REJECTED else None,
         decision=decision.headers(),
@@ -91,9 +110,9 @@ def error_of(chosen: Failed, failed: Sequence[Failed], busy: Sequence[Busy], dec
     return error
 
 
-def _listing(failed: Sequence[Failed], busy: Sequence[Busy]) -> tuple[tuple[str, str], ...]:
+def _listing(failed: Sequence[Failed], passed: Sequence[Busy | Unfetched]) -> tuple[tuple[str, str], ...]:
     tried = tuple((f.endpoint.id, f"{f.failure.kind}: {_words(f.failure)}") for f in failed)
-    return tried + tuple((each.attempt.endpoint.id, each.note) for each in busy)
+    return tried + tuple((each.attempt.endpoint.id, each.note) for each in passed)
 
 
 def _words(failure: Failure) -> str:

@@ -7,14 +7,15 @@ At an endpoint that declares a concurrency, an attempt holds a place until the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from service.adapt import Adapted
-from service.attempt_errors import Busy, Failed, all_busy, error_of, most_useful, out_of_time
-from service.capacity import Capacity, Slot
+from service.attempt_errors import Busy, Failed, Unfetched, all_busy, error_of, most_useful, out_of_time
+from service.capacity import Capacity
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
+from service.domain.cost import priced
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Usage
 from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
@@ -22,10 +23,13 @@ from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
 from service.inline import Fitting
 from service.patience import Patience, RouterSettings
+from service.places import Places
 
 T = TypeVar("T")
 
 _WAIT_HELPS: Final = frozenset({FailureKind.RATE_LIMITED, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
+# What keeps one endpoint from being asked: what stands at an address can't be had, or may not be held now.
+_UNFETCHED: Final = frozenset({Reason.INVALID_REQUEST, Reason.NO_ENDPOINT_AVAILABLE})
 # Timers of event loops may fire some milliseconds early.
 _DEADLINE_SLACK: Final = 0.01
 
@@ -54,17 +58,16 @@ class Attempts:
         self._settings = settings
         self._health = health
         self._telemetry = telemetry
-        self._capacity = capacity
+        self._places = Places(capacity, telemetry, background=context.background)
         self._clock = clock
         self._sleep = sleep
-        self._adapter = fitting
+        self._fitting = fitting
         self._queue = plan.attempts
         self._position = 0
         self._too_long: list[tuple[Attempt, Adapted]] = []
         self._cut = False
         self._failed: list[Failed] = []
-        self._busy: tuple[Busy, ...] = ()
-        self._slot: Slot | None = None
+        self._unfetched: tuple[Unfetched, ...] = ()
         self._patience: Patience | None = None
         self._retry: tuple[float, Attempt] | None = None
         self._retried = False
@@ -79,26 +82,24 @@ class Attempts:
         However it ends: `release` when what the attempt began is over.
 
         Raises:
-            ServiceError: none did, time ran out, or what stands at an address can't be had.
+            ServiceError: none did, or time ran out.
         """
-        # Before any place is taken: a slow host of somebody else's must not hold one.
-        await self._adapter.prepare(self.current.endpoint)
         while True:
             adapted = await self._next()
             self.started = self._clock()
             if self.started >= self._context.deadline:
-                raise out_of_time(self._failed, self._busy, self.decision)
+                raise out_of_time(self._failed, self._places.busy, self.decision)
             if self._context.permit is not None:
                 self._context.permit()
             endpoint = self.current.endpoint
             try:
                 return await attempt(endpoint, adapted)
             except UpstreamError as error:
-                late = self._note(error.failure)
+                late = self._note(error.failure, self.paid(error.usage))
                 if error.failure.kind is FailureKind.CONTEXT_LENGTH:
                     self._needs_longer(adapted)
                 elif error.failure.kind not in TRY_ELSEWHERE:
-                    raise late or most_useful(self._failed, self._busy, self.decision) from error
+                    raise late or most_useful(self._failed, self._places.busy, self.decision) from error
                 if late is not None:
                     raise late from error
             except ServiceError as error:
@@ -120,14 +121,16 @@ class Attempts:
     def failed_after_commit(self, failure: Failure, usage: Usage | None) -> ServiceError:
         """Records a failure after which nothing may fall back any more, and gives its error; `usage` so far."""
         late = self._note(failure, usage)
-        return late or error_of(self._failed[-1], self._failed, self._busy, self.decision)
+        return late or error_of(self._failed[-1], self._failed, self._places.busy, self.decision)
+
+    def paid(self, usage: Usage | None) -> Usage | None:
+        """What the running attempt used, with what it costs."""
+        return usage and priced(usage, self.current.endpoint.price, self.adapted.generation)
 
     def release(self) -> None:
-        """Gives back the place that the last attempt held. Idempotent; there may be none."""
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            self._capacity.leave(slot)
+        """The call is over: gives back the place that its last attempt held, and what was fetched. Idempotent."""
+        self._places.leave()
+        self._fitting.release()
 
     def first_token(self) -> float:
         """Records the first visible event; seconds since the running attempt began."""
@@ -139,11 +142,8 @@ class Attempts:
         """Records that the running attempt ended well."""
         endpoint = self.current.endpoint
         tokens = usage.output_tokens if usage is not None else 0
-        seconds = self._clock() - self.started
-        self._telemetry.attempt(endpoint, "ok", seconds)
-        self._health.succeeded(endpoint.id, ttft, tokens, seconds)
-        if usage is not None:
-            self._telemetry.used(endpoint, usage)
+        self.ended("ok", usage)
+        self._health.succeeded(endpoint.id, ttft, tokens, self._clock() - self.started)
 
     def ended(self, outcome: str, usage: Usage | None = None) -> None:
         """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt, `usage` so far."""
@@ -164,7 +164,7 @@ class Attempts:
         self._telemetry.attempt_failed(endpoint, failure.kind, self._context.request_id, len(self._failed))
         if failure.kind is FailureKind.TIMEOUT and now + _DEADLINE_SLACK >= self._context.deadline:
             # The caller's time ran out, not the provider's: short deadlines must not take endpoints down.
-            return out_of_time(self._failed, self._busy, self.decision)
+            return out_of_time(self._failed, self._places.busy, self.decision)
         if failure.kind in HARMS_HEALTH:
             self._health.failed(endpoint.id, failure.kind, failure.retry_after, now)
         if failure.retry_after is not None and failure.kind in _WAIT_HELPS:
@@ -179,51 +179,60 @@ class Attempts:
         Raises:
             ServiceError: nothing is left to try.
         """
-        self.release()
-        attempt = self._planned()
-        if attempt is None and self._busy:
+        self._places.leave()
+        attempt = await self._planned()
+        if attempt is None and self._places.busy:
             attempt = await self._first_with_room()
         attempt = attempt or await self._after_waiting()
         if attempt is not None:
-            await self._adapter.prepare(attempt.endpoint)
-            adapted = self._adapter.fit(attempt.endpoint)
+            adapted = self._fitting.fit(attempt.endpoint)
         else:
             attempt, adapted = self._cut_harder()
-        if self._slot is None and attempt.endpoint.concurrency is not None:
+        if self._places.lacks(attempt):
             # A second attempt at an endpoint: the place of the first was given back, perhaps to another call.
             await self._return_to(attempt)
-        if self._failed or self._busy or adapted.dropped:
+        if attempt is not self._plan.attempts[0] or self._failed or adapted.dropped:
             self.decision = self._decide(attempt, adapted.dropped)
         self.current, self.adapted = attempt, adapted
         return adapted
 
-    def _planned(self) -> Attempt | None:
-        """The plan's next attempt whose endpoint has a place free, which the call then holds."""
+    async def _planned(self) -> Attempt | None:
+        """The plan's next attempt that can be made now; it holds the place that its endpoint asks for."""
         while self._position < len(self._queue) and self._may_try():
             attempt = self._queue[self._position]
             self._position += 1
-            endpoint = attempt.endpoint
-            if self._long_enough(endpoint) and (endpoint.concurrency is None or self._enter(attempt)):
+            if not self._long_enough(attempt.endpoint):
+                continue
+            # Fetched before a place is taken: a slow host of somebody else's must not hold one.
+            if self._places.free(attempt) and await self._fetched(attempt) and self._places.enter(attempt):
                 return attempt
+            # An endpoint that the cap on attempts left out of the plan takes the place of the one passed over.
+            self._queue = self._plan.attempts + self._plan.beyond_cap
         return None
 
-    def _enter(self, attempt: Attempt) -> bool:
-        background = self._context.background
-        self._slot = self._capacity.enter(attempt.endpoint, background=background)
-        if self._slot is None:
-            self._pass_over(attempt)
-            # An endpoint that the cap on attempts left out of the plan takes the place of the full one.
-            self._queue = self._plan.attempts + self._plan.beyond_cap
-        return self._slot is not None
+    async def _fetched(self, attempt: Attempt) -> bool:
+        """Whether all is here that its endpoint must be sent; what can't be had is no failed attempt.
 
-    def _pass_over(self, attempt: Attempt) -> None:
-        note = self._capacity.busy(attempt.endpoint, background=self._context.background)
-        self._busy += (Busy(attempt, note or "busy"),)
-        self._telemetry.passed_over(attempt.endpoint)
+        Raises:
+            ServiceError: the call's time ran out.
+        """
+        try:
+            await self._fitting.prepare(attempt.endpoint)
+        except ServiceError as error:
+            if error.reason not in _UNFETCHED:
+                raise
+            self._unfetched += (Unfetched(attempt, error),)
+            return False
+        return True
 
     async def _first_with_room(self) -> Attempt | None:
         """Of the attempts passed over, the first whose endpoint has a place free; None: there was none in time."""
-        waited_for = self._still_busy()
+        waited_for: list[Attempt] = []
+        for busy in self._still_busy():
+            if await self._fetched(busy.attempt):
+                waited_for.append(busy.attempt)
+            else:
+                self._places.drop(busy.attempt)
         if not waited_for:
             return None
         until = self._waits().place_until(self._clock())
@@ -231,12 +240,7 @@ class Attempts:
         if second is not None:
             # Once its Retry-After is over, that endpoint is asked, even if all full ones still are.
             until = min(until, second[0])
-        slot = await self._place([each.attempt.endpoint for each in waited_for], until)
-        if slot is None:
-            return None
-        taken = next(each for each in waited_for if each.attempt.endpoint.id == slot.endpoint_id)
-        self._busy = tuple(each for each in self._busy if each is not taken)
-        return taken.attempt
+        return await self._places.wait(waited_for, until - self._clock())
 
     async def _return_to(self, attempt: Attempt) -> None:
         """Waits for a place at this attempt's endpoint alone.
@@ -244,20 +248,16 @@ class Attempts:
         Raises:
             ServiceError: there was none in time.
         """
-        if await self._place([attempt.endpoint], self._waits().place_until(self._clock())) is None:
-            self._pass_over(attempt)
-            raise all_busy(self._failed, self._busy, self.decision)
-
-    async def _place(self, endpoints: Sequence[Endpoint], until: float) -> Slot | None:
-        seconds = until - self._clock()
-        self._slot = await self._capacity.wait(endpoints, seconds, background=self._context.background)
-        return self._slot
+        until = self._waits().place_until(self._clock())
+        if await self._places.wait([attempt], until - self._clock()) is None:
+            self._places.pass_over(attempt)
+            raise all_busy(self._failed, self._places.busy, self.decision)
 
     def _still_busy(self) -> tuple[Busy, ...]:
         """Of the attempts passed over, those that may yet be made."""
-        if not self._busy or not self._may_try():
+        if not self._places.busy or not self._may_try():
             return ()
-        return tuple(each for each in self._busy if self._long_enough(each.attempt.endpoint))
+        return tuple(each for each in self._places.busy if self._long_enough(each.attempt.endpoint))
 
     def _waits(self) -> Patience:
         if self._patience is None:
@@ -314,14 +314,16 @@ class Attempts:
             raise self._nothing_left()
         self._cut = True
         attempt, before = max(self._too_long, key=lambda tried: _context(tried[0]))
-        adapted = self._adapter.fit(attempt.endpoint, before.tokens // 2)
+        adapted = self._fitting.fit(attempt.endpoint, before.tokens // 2)
         if len(adapted.generation.turns) == len(before.generation.turns):
             raise self._nothing_left()
         return attempt, adapted
 
     def _nothing_left(self) -> ServiceError:
         busy = self._still_busy()
-        return (all_busy if busy else most_useful)(self._failed, busy or self._busy, self.decision)
+        if busy:
+            return all_busy(self._failed, busy, self.decision)
+        return most_useful(self._failed, self._places.busy, self.decision, self._unfetched)
 
 
 def _context(attempt: Attempt) -> int:

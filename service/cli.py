@@ -151,8 +151,8 @@ def _add_simulate(add: _AddCommand) -> None:
     simulate = add(
         "simulate",
         help=about,
-        description=f"{_sentence(about)} It speaks OpenAI's chat API and Anthropic's Messages; the model's name "
-        "says how it behaves; GET / lists the names.",
+        description=f"{_sentence(about)} It speaks every dialect, each at the base URL that it prints when it "
+        "starts; the model's name says how it behaves; GET / lists the names.",
     )
     simulate.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
     simulate.add_argument("--port", type=int, default=9000, help="0 takes a free one (default 9000)")

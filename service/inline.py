@@ -21,6 +21,7 @@ from service.domain.routing import Needs
 _Key: TypeAlias = tuple[MediaKind, str]
 
 _KINDS: Final[Mapping[Field, MediaKind]] = {Field.IMAGE_URL: "image", Field.FILE_URL: "file"}
+_FIELDS: Final = {kind: field for field, kind in _KINDS.items()}
 _NOTHING: Final[frozenset[Field]] = frozenset()
 # Timers of event loops may fire some milliseconds early.
 _SLACK: Final = 0.01
@@ -32,7 +33,17 @@ class Fitting:
     `needs` is the call's, `deadline` its own on `clock`. `media` None: nobody can fetch.
     """
 
-    __slots__ = ("_adapters", "_clock", "_deadline", "_fetched", "_media", "_needed", "_paths", "generation")
+    __slots__ = (
+        "_adapters",
+        "_clock",
+        "_deadline",
+        "_fetched",
+        "_media",
+        "_missed",
+        "_needed",
+        "_paths",
+        "generation",
+    )
 
     def __init__(
         self,
@@ -50,6 +61,7 @@ class Fitting:
         # Most requests hold no address, and most endpoints take one.
         self._needed = FETCHED.intersection(needs.fields) if needs.addresses else _NOTHING
         self._fetched: dict[_Key, FetchedMedia] = {}
+        self._missed: list[tuple[frozenset[Field], ServiceError]] = []
         self._adapters: dict[frozenset[Field], Adapter] = {_NOTHING: Adapter(generation)}
 
     def fit(self, endpoint: Endpoint, budget: int | None = None) -> Adapted:
@@ -60,20 +72,35 @@ class Fitting:
         """Fetches what `endpoint` can't be told by address, as far as it is not here yet.
 
         Raises:
-            ServiceError: INVALID_REQUEST that names the path of one that can't be had; DEADLINE_EXCEEDED.
+            ServiceError: as `MediaFetcher.fetch`, again for other endpoints that need it; DEADLINE_EXCEEDED.
         """
         lacking = self._lacking(endpoint)
         if lacking in self._adapters:
             return
+        for missed, error in self._missed:
+            if missed <= lacking:
+                raise error
         if self._media is None:
             raise ServiceError(Reason.INTERNAL, "an endpoint takes bytes only, and nothing here fetches them")
         kinds = {_KINDS[field] for field in lacking}
         there = dict.fromkeys(key for key in _addresses(self.generation) if key[0] in kinds)
         wanted = [
-            Wanted(url, kind, self._paths.get(url, "")) for kind, url in there if (kind, url) not in self._fetched
+            Wanted(url, kind, self._paths.get((_FIELDS[kind], url), ""))
+            for kind, url in there
+            if (kind, url) not in self._fetched
         ]
-        await self._fetch(self._media, wanted)
+        try:
+            await self._fetch(self._media, wanted)
+        except ServiceError as error:
+            self._missed.append((lacking, error))
+            raise
         self._adapters[lacking] = Adapter(_inline(self.generation, self._fetched, kinds))
+
+    def release(self) -> None:
+        """The call is over: what was fetched for it is forgotten. Idempotent."""
+        if self._media is not None and self._fetched:
+            self._media.release(tuple(self._fetched.values()))
+            self._fetched = {}
 
     def _lacking(self, endpoint: Endpoint) -> frozenset[Field]:
         return self._needed - endpoint.expressible if self._needed else _NOTHING
@@ -107,8 +134,6 @@ def _address(part: Part) -> _Key | None:
 
 
 def _inline(generation: Generation, fetched: Mapping[_Key, FetchedMedia], kinds: set[MediaKind]) -> Generation:
-    uris: dict[_Key, str] = {}
-
     def written(part: Part) -> Part:
         if isinstance(part, ToolResult):
             inner = _each(part.parts, written)
@@ -117,12 +142,10 @@ def _inline(generation: Generation, fetched: Mapping[_Key, FetchedMedia], kinds:
         if key is None or key[0] not in kinds:
             return part
         media = fetched[key]
-        if key not in uris:
-            uris[key] = media.data_uri()
         if isinstance(part, File):
             name = part.filename or file_name_of(key[1], media.media_type)
-            return replace(part, url=None, data=uris[key], filename=name)
-        return replace(part, url=uris[key]) if isinstance(part, Image) else part
+            return replace(part, url=None, data=media.data_uri, filename=name)
+        return replace(part, url=media.data_uri) if isinstance(part, Image) else part
 
     turns = tuple(
         turn if (parts := _each(turn.parts, written)) is turn.parts else replace(turn, parts=tuple(parts))

@@ -17,7 +17,7 @@ from service.attempts import Attempts
 from service.capacity import Capacity
 from service.domain.calls import CallContext, permitted
 from service.domain.catalog import Endpoint
-from service.domain.cost import last_usage, priced, with_cost
+from service.domain.cost import last_usage, with_cost
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import (
     VISIBLE,
@@ -96,11 +96,11 @@ class Router:
             ServiceError: no endpoint may or can serve, all attempts failed, or the deadline passed.
         """
         attempts = self._attempts(generation, needs, selection, context)
-        upstream = self._upstream
+        upstream, left = self._upstream, self._left(context)
 
         async def whole(endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
-            await asked.ready()
-            return await asked.whole(await upstream.call(endpoint, asked.generation, context))
+            await asked.ready(left)
+            return await asked.whole(await upstream.call(endpoint, asked.generation, context), left)
 
         try:
             events = await attempts.run(whole)
@@ -117,7 +117,12 @@ class Router:
         Raises:
             ServiceError: no endpoint may or can serve.
         """
-        return Run(self._upstream, self._attempts(generation, needs, selection, context), context)
+        attempts = self._attempts(generation, needs, selection, context)
+        return Run(self._upstream, attempts, context, self._left(context))
+
+    def _left(self, context: CallContext) -> Callable[[], float]:
+        """Tells the seconds until the call's deadline."""
+        return lambda: context.deadline - self._clock()
 
     def _plan(self, needs: Needs, selection: Selection, owner: str, limit: int, now: float) -> Plan:
         return plan(needs, selection.policy, selection.wanted, self._health, now, max_attempts=limit, owner=owner)
@@ -151,6 +156,7 @@ class Run:
         "_context",
         "_cost",
         "_head",
+        "_left",
         "_over",
         "_source",
         "_tail",
@@ -158,10 +164,13 @@ class Run:
         "_upstream",
     )
 
-    def __init__(self, upstream: Upstream, attempts: Attempts, context: CallContext) -> None:
+    def __init__(
+        self, upstream: Upstream, attempts: Attempts, context: CallContext, left: Callable[[], float]
+    ) -> None:
         self._upstream = upstream
         self._attempts = attempts
         self._context = context
+        self._left = left
         self._source: EventSource | None = None
         self._committed = False
         self._over = False
@@ -207,7 +216,8 @@ class Run:
             events = await source.next()
         except UpstreamError as error:
             self._over = True
-            self._broken = self._attempts.failed_after_commit(error.failure, self._usage())
+            used = self._attempts.paid(error.usage) or self._usage()
+            self._broken = self._attempts.failed_after_commit(error.failure, used)
             await self._close()
             raise self._broken from error
         except asyncio.CancelledError:
@@ -254,8 +264,8 @@ class Run:
 
     async def _until_visible(self, endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
         """One attempt up to its commit point or its clean end."""
-        await asked.ready()
-        source = asked.source(await self._upstream.open(endpoint, asked.generation, self._context))
+        await asked.ready(self._left)
+        source = asked.source(await self._upstream.open(endpoint, asked.generation, self._context), self._left)
         self._source = source
         held: list[Event] = []
         try:
@@ -286,7 +296,7 @@ class Run:
     def _usage(self) -> Usage | None:
         """What the provider has said of tokens so far, with what they cost."""
         told = next((u for u in map(last_usage, reversed(self._tail)) if u), None) or last_usage(self._head)
-        return told and priced(told, self.endpoint.price, self._attempts.adapted.generation)
+        return self._attempts.paid(told)
 
     async def _abandon(self, outcome: str) -> None:
         self._over = True

@@ -18,14 +18,16 @@ CLOUDS: Final[frozenset[Kind]] = frozenset({"aws_sigv4", "entra", "google"})
 
 _ENTRA: Final = frozenset({"tenant", "client", "secret", "assertion", "scope", "authority"})
 _TAKES: Final[dict[Kind, frozenset[str]]] = {
-    "none": frozenset({"name", "secret"}),
-    "bearer": frozenset({"name", "secret"}),
+    "none": frozenset(),
+    "bearer": frozenset({"secret"}),
     "header": frozenset({"name", "secret"}),
     "query": frozenset({"name", "secret"}),
     "aws_sigv4": frozenset({"access_key", "secret", "session_token", "region"}),
     "entra": _ENTRA,
     "google": frozenset({"secret", "scope"}),
 }
+
+_HTTPS_OWN: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 # bedrock-runtime.REGION.amazonaws.com, -fips and VPC endpoints: docs.aws.amazon.com/general/latest/gr/bedrock.html
 _REGION: Final = re.compile(r"[./]bedrock-runtime(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\.")
@@ -39,7 +41,11 @@ class AuthPart(Part):
         description="bearer: `authorization: Bearer SECRET`; header: `name: SECRET`; query: `?name=SECRET`; "
         "aws_sigv4: every call signed; entra, google: a bearer token of Microsoft Entra or of Google.",
     )
-    name: str = Field(default="", description="The header's or the query parameter's name.")
+    name: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="The header's or the query parameter's name.",
+    )
     secret: SecretReference | None = Field(
         default=None,
         description="Where the secret is: env:NAME or file:PATH. For aws_sigv4 the secret access key, for entra "
@@ -84,6 +90,8 @@ class AuthPart(Part):
             raise ValueError("needs a `secret`, such as env:EXAMPLE_API_KEY (or kind: none)")
         if self.kind in ("header", "query") and not self.name:
             raise ValueError(f"kind {self.kind} needs a `name`, such as x-api-key")
+        if self.kind == "header" and self.name.lower() in _HTTPS_OWN:
+            raise ValueError(f"`name` can't be {self.name}: HTTP itself needs that header")
         if self.kind == "aws_sigv4" and (self.access_key is None) != (self.secret is None):
             raise ValueError("`access_key` and `secret` go together (neither: the machine's own credentials)")
         if self.session_token is not None and self.secret is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from adapters.catalog.auth_part import CLOUDS, region_in
+from adapters.catalog.bedrock_places import contradiction
 from adapters.catalog.price_part import PricePart
 from adapters.catalog.schema import CatalogDocument, EndpointPart, ModelPart, ProviderPart
 from adapters.documents.problems import suggestion
@@ -16,6 +17,13 @@ Found = tuple[tuple[int | str, ...], str]
 
 _WORDS_ONLY: Final = frozenset({"openai_chat", "openai_responses", "azure", "mistral"})
 """Dialects whose wire has a word for an effort and no budget."""
+
+
+_LEAST_BUDGET: Final = 1024
+"""Of models that think by a budget (Anthropic's docs: extended thinking)."""
+
+_BUDGETS_OF_CLAUDE: Final = frozenset({"anthropic", "bedrock"})
+"""Dialects whose budgets go to Anthropic's `budget_tokens`."""
 
 
 def endpoint_id(model: ModelPart, endpoint: EndpointPart) -> str:
@@ -41,6 +49,13 @@ def _providers(document: CatalogDocument) -> Iterator[Found]:
             yield (*at, "discover"), "needs a `price` beside it: models found at a paid provider are not free"
         yield from _currency(document, provider.price, (*at, "price"))
         yield from _identity(provider, at)
+        if (
+            provider.dialect == "azure"
+            and provider.quirks.api_version
+            and provider.base_url.endswith("/openai/v1")
+        ):
+            message = "must be the resource's address alone beside a dated api_version: leave /openai/v1 out"
+            yield (*at, "base_url"), message
 
 
 def _identity(provider: ProviderPart, at: tuple[int | str, ...]) -> Iterator[Found]:
@@ -74,6 +89,7 @@ def _models(document: CatalogDocument) -> Iterator[Found]:
             else:
                 yield from _price(endpoint, provider, at)
                 yield from _efforts(model, position, endpoint, provider, at)
+                yield from _places(model, endpoint, provider, at)
             yield from _currency(document, endpoint.price, (*at, "price"))
 
 
@@ -85,15 +101,36 @@ def _price(endpoint: EndpointPart, provider: ProviderPart, at: tuple[int | str, 
 def _efforts(
     model: ModelPart, position: int, endpoint: EndpointPart, provider: ProviderPart, at: tuple[int | str, ...]
 ) -> Iterator[Found]:
-    """A budget where the wire has words only. Several endpoints may share the model's table: each is told."""
-    if provider.dialect not in _WORDS_ONLY:
-        return
+    """A budget that the wire can't take. Several endpoints may share the model's table: each is told."""
     own = endpoint.efforts is not None
     where = (*at, "efforts") if own else ("models", position, "efforts")
     for name, to in (endpoint.efforts if endpoint.efforts is not None else model.efforts).items():
-        if isinstance(to, int):
-            message = f"must be a word for {provider.slug}: its dialect {provider.dialect} has no budgets"
-            yield (*where, name), message if own else f"{message}; give its endpoint `efforts` of its own"
+        wrong = _budget(to, provider) if isinstance(to, int) else None
+        if wrong:
+            yield (*where, name), wrong if own else f"{wrong}; give its endpoint `efforts` of its own"
+
+
+def _budget(tokens: int, provider: ProviderPart) -> str | None:
+    dialect = provider.dialect
+    if dialect in _WORDS_ONLY:
+        return f"must be a word for {provider.slug}: its dialect {dialect} has no budgets"
+    if dialect in _BUDGETS_OF_CLAUDE and 0 < tokens < _LEAST_BUDGET:
+        return f"must be 0 or at least {_LEAST_BUDGET} for {provider.slug}: its dialect {dialect} has no less"
+    return None
+
+
+def _places(
+    model: ModelPart, endpoint: EndpointPart, provider: ProviderPart, at: tuple[int | str, ...]
+) -> Iterator[Found]:
+    """Places that a Bedrock profile or region can't process in: a residency filter would trust them."""
+    regions = endpoint.facts.regions or provider.facts.regions
+    if provider.dialect != "bedrock" or regions is None:
+        return
+    auth = provider.auth
+    region = region_in(provider.base_url) or (auth.region if auth is not None else None)
+    problem = contradiction(endpoint.model or model.id.partition("/")[2], region, regions.value)
+    if problem is not None:
+        yield (*at, "facts", "regions"), problem
 
 
 def _currency(document: CatalogDocument, price: PricePart | None, at: tuple[int | str, ...]) -> Iterator[Found]:

@@ -40,6 +40,9 @@ providers:
 Its models are then called as the server calls them when that is `vendor/name`, and `my-gpu/name` when it is
 not. Nothing is known about it that filters could go by: state its `facts` if requests ask for a region.
 
+Such servers ignore what they don't know. Whole catalogues for vLLM, SGLang, llama.cpp, Ollama and TGI that refuse
+it in their place: `examples/catalogue/`.
+
 ## A provider with a key, a model, an alias
 
 ```yaml
@@ -94,9 +97,9 @@ models:
 An effort that is not in the table is none that the endpoint takes: the request goes to one that does, or is
 refused with those that it may ask for. Nothing is rounded to a neighbour. A number is the most that is spent:
 where the request's limit for the answer leaves less room, less is. With `anthropic` a word is the level of a model
-that thinks adaptively, a number the budget of one that does not, 0 switches thinking off; without a table,
-Claude's models are known by their names. Dialects of OpenAI's shape take words only, and without a table the
-request's own.
+that thinks adaptively, a number the budget of one that does not, 1024 or more, 0 switches thinking off; without a
+table, Claude's models are known by their names. Dialects of OpenAI's shape take words only, and without a table
+the request's own.
 
 ## How many calls at a time
 
@@ -131,10 +134,12 @@ _FIELDS: Final = """
 ## Request fields
 
 What `refuses` may list. A field marked *hint* is left out where it can't be sent, and named in the answer; any
-other makes the endpoint ineligible for a request that sets it. `image_url`, `input_audio`, `file` and `audio`
-follow from the model's modalities and need not be listed. Tools are the one exception: where `tools.custom` or
-`tools.local` is refused, such tools are sent as functions and their calls mapped back; where `tools.opaque` is,
-tools that the provider runs are left out and named, unless the request insists on them.
+other makes the endpoint ineligible for a request that sets it. A value of a hint that a wire has no word for is
+left out too, but not named. `image_url`, `input_audio`, `file` and `audio` follow from the model's modalities
+and need not be listed. Tools are the one exception: where `tools.custom` or `tools.local` is refused, such
+tools are sent as functions and their calls mapped back; where `tools.opaque` is, tools that the provider runs
+are left out and named, unless the request insists on them. What each dialect can say by itself: [What can be
+said to whom](support.md).
 """
 
 

@@ -26,6 +26,8 @@ _VARIANTS = (":floor", ":nitro", ":free")
 def _base_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
         raise ValueError("must be an address such as https://api.example.com/v1, without ? and #")
+    if "@" in value.partition("//")[2].partition("/")[0]:
+        raise ValueError("must hold no user and no password: give the key in `auth`")
     return value.rstrip("/")
 
 

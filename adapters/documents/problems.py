@@ -57,10 +57,18 @@ _ECHOED: Final = (
 def problems_in(error: ValidationError, model: type[BaseModel], document: Document) -> list[Problem]:
     """Every error of `model` on `document`, each with its path, what to do and the line."""
     found = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
         location = tuple(detail["loc"])
+        if detail["type"] == "too_short" and any(_is_inside(other, location) for other in details):
+            # pydantic counts only the entries that are right.
+            continue
         found.append(Problem(format_path(location), _message(detail, model), document.line(location)))
     return found
+
+
+def _is_inside(detail: ErrorDetails, location: tuple[int | str, ...]) -> bool:
+    return len(detail["loc"]) > len(location) and tuple(detail["loc"][: len(location)]) == location
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -107,6 +115,8 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def _expectation(kind: str, context: dict[str, Any], field: FieldInfo | None) -> str | None:
     if kind in _PLAIN:
         return _PLAIN[kind]
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}"
     if kind in ("literal_error", "enum"):
         return f"must be {context['expected']}"
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):

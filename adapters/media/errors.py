@@ -14,6 +14,7 @@ Outcome: TypeAlias = Literal[
     "redirects",
     "wrong_type",
     "too_large",
+    "no_room",
     "cancelled",
 ]
 

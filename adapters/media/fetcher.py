@@ -9,28 +9,28 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from adapters.providers.http import trusting
-from service.domain.errors import invalid
-from service.domain.media import PLAIN, TAKEN, FetchedMedia, MediaKind, Wanted, is_text, media_type_of, sniff
+from service.domain.errors import Reason, ServiceError, invalid
+from service.domain.media import FetchedMedia, MediaKind, Wanted
 from service.domain.ports import MediaTelemetry
 
 from .addresses import is_public
+from .body import Body
 from .errors import FetchError, Outcome
-from .guard import Allow, Guard, Resolve, checked_url, look_up
+from .guard import Allow, Guard, Resolve, checked_url
 from .limits import MediaLimits
+from .names import LookUps
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_UNSAID: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-_NAMES: Final[Mapping[MediaKind, str]] = {
-    "image": "a jpeg, png, gif or webp image",
-    "file": "a PDF or a plain text",
-}
+_MOST_FETCHES: Final = 64
+"""Of all calls of one process at a time; the others wait."""
+_COME_AGAIN: Final = 1.0
 
 
 class WebFetcher:
@@ -49,11 +49,13 @@ class WebFetcher:
         ca_file: str | None = None,
         tls: ssl.SSLContext | None = None,
         allow: Allow = is_public,
-        resolve: Resolve = look_up,
+        resolve: Resolve | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._limits = limits
-        self._guard = Guard(allow, resolve)
+        self._guard = Guard(allow, resolve or LookUps())
+        self._places = asyncio.Semaphore(_MOST_FETCHES)
+        self._held = _Held()
         self._headers = {"user-agent": user_agent, "accept-encoding": "identity"}
         self._ca_file = ca_file
         self._tls = tls
@@ -63,21 +65,28 @@ class WebFetcher:
         """What stands at each of the addresses, in their order.
 
         Raises:
-            ServiceError: INVALID_REQUEST that names the path of one that can't be had, whoever's fault that is.
+            ServiceError: INVALID_REQUEST that names the path of one that can't be had, whoever's fault that is;
+                NO_ENDPOINT_AVAILABLE while calls hold as much as they may together.
         """
         limits = self._limits()
         if len(wanted) > limits.max_count:
             raise invalid(
                 wanted[limits.max_count].path, f"is one address more than the {limits.max_count} allowed"
             )
-        call = _Call(limits, asyncio.get_running_loop().time() + seconds)
+        call = _Call(limits, asyncio.get_running_loop().time() + seconds, self._held)
         tasks = [asyncio.create_task(self._counted(each, call)) for each in wanted]
         try:
             return await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._held.size -= call.size
+            raise
+
+    def release(self, media: Sequence[FetchedMedia]) -> None:
+        """The call that these were fetched for is over."""
+        self._held.size -= sum(each.size for each in media)
 
     async def aclose(self) -> None:
         """Closes what is open. Idempotent."""
@@ -88,7 +97,7 @@ class WebFetcher:
         outcome: Outcome = "cancelled"
         size, begun, why = 0, 0.0, ""
         try:
-            async with call.places:
+            async with call.places, asyncio.timeout_at(call.until), self._places:
                 begun = time.monotonic()
                 async with asyncio.timeout_at(call.due()):
                     media = await self._followed(wanted, call)
@@ -100,12 +109,14 @@ class WebFetcher:
             # Their words hold addresses, and with them perhaps what grants access to what stands there.
             outcome, why = "unreachable", "could not be fetched: its host can't be reached or breaks off"
         else:
-            outcome, size = "ok", len(media.data)
+            outcome, size = "ok", media.size
             return media
         finally:
             if begun:
                 self._telemetry.fetched(wanted.kind, outcome, size, time.monotonic() - begun)
         # Raised out here so that no chain leads to exceptions that hold the address.
+        if outcome == "no_room":
+            raise ServiceError(Reason.NO_ENDPOINT_AVAILABLE, why, retry_after=_COME_AGAIN)
         raise invalid(wanted.path, f"{why}; send the bytes themselves, or mend the address")
 
     async def _followed(self, wanted: Wanted, call: _Call) -> FetchedMedia:
@@ -134,33 +145,46 @@ class WebFetcher:
         return self._session
 
 
+class _Held:
+    """How many fetched bytes all calls hold."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
 class _Call:
-    """What the fetches of one call share; they all end at `until`, on the loop's clock."""
+    """What the fetches of one call share: `size` bytes came so far; all end at `until`, on the loop's clock."""
 
-    __slots__ = ("_until", "left", "limits", "places")
+    __slots__ = ("_held", "limits", "places", "size", "until")
 
-    def __init__(self, limits: MediaLimits, until: float) -> None:
+    def __init__(self, limits: MediaLimits, until: float, held: _Held) -> None:
         self.limits = limits
-        self._until = until
-        self.left = limits.max_call_bytes
+        self.until = until
+        self.size = 0
         self.places = asyncio.Semaphore(limits.parallel)
+        self._held = held
 
     def due(self) -> float:
         """When a fetch that begins now has to be over."""
-        return min(self._until, asyncio.get_running_loop().time() + self.limits.seconds)
+        return min(self.until, asyncio.get_running_loop().time() + self.limits.seconds)
 
     def take(self, size: int) -> None:
-        """So many bytes came.
+        """So many bytes come.
 
         Raises:
-            FetchError: too_large.
+            FetchError: too_large; no_room, together with those of other calls.
         """
-        self.left -= size
-        if self.left < 0:
-            most = self.limits.max_call_bytes
+        most = self.limits.max_call_bytes
+        if self.size + size > most:
             raise FetchError(
                 "too_large", f"makes more than {most} bytes with what else the request has by address"
             )
+        if self._held.size + size > self.limits.max_held_bytes:
+            raise FetchError("no_room", "what calls have by address takes all the room there is for it; try again")
+        self.size += size
+        self._held.size += size
 
 
 def _next(url: URL, location: str) -> str:
@@ -175,31 +199,16 @@ async def _answer(response: aiohttp.ClientResponse, kind: MediaKind, call: _Call
         raise FetchError("status", f"could not be fetched: its host answers {response.status}")
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise FetchError("wrong_type", "comes compressed, which was not asked for")
-    stated = media_type_of(response.headers.get("content-type", ""))
-    if stated not in _UNSAID and stated not in TAKEN[kind]:
-        raise FetchError("wrong_type", f"must be {_NAMES[kind]}; its host says otherwise")
-    data = await _body(response, call)
-    found = sniff(data) or (PLAIN if stated == PLAIN and data and is_text(data) else None)
-    if found not in TAKEN[kind]:
-        raise FetchError("wrong_type", f"must be {_NAMES[kind]}; its bytes are something else")
-    if stated not in (*_UNSAID, found):
-        raise FetchError("wrong_type", f"is {found} by its bytes, and its host says {stated}")
-    return FetchedMedia(found, data)
-
-
-async def _body(response: aiohttp.ClientResponse, call: _Call) -> bytes:
+    body = Body(kind, response.headers.get("content-type", ""))
     most = call.limits.max_bytes
     if (response.content_length or 0) > most:
         raise _too_large(most)
-    chunks: list[bytes] = []
-    size = 0
     async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > most:
+        if body.size + len(chunk) > most:
             raise _too_large(most)
         call.take(len(chunk))
-        chunks.append(chunk)
-    return b"".join(chunks)
+        body.feed(chunk)
+    return body.finish()
 
 
 def _too_large(most: int) -> FetchError:

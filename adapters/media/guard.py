@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,17 +19,6 @@ Allow: TypeAlias = Callable[[IpAddress], bool]
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _NOT_PUBLIC: Final = "leads to an address that is not public: nothing is fetched from there"
-
-
-async def look_up(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, as this machine resolves it.
-
-    Raises:
-        OSError: there are none.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
 
 
 def checked_url(text: str, limits: MediaLimits) -> URL:

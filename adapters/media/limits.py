@@ -10,15 +10,17 @@ MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """Limits of what is fetched for one call.
+    """Limits of what is fetched.
 
-    `max_bytes` of one thing, `max_call_bytes` of all of them, of which there are `max_count` at most. One may take
+    `max_bytes` of one thing, `max_call_bytes` of all of them, of which there are `max_count` at most;
+    `max_held_bytes` of all calls that one process has under way. One may take
     `seconds` with all its redirects, of which it has at most `redirects`; `parallel` run at a time. `hosts`: only
     these, where there are any; `*.NAME` is all below NAME. `allow_http`: without TLS, too.
     """
 
     max_bytes: int = 20 * MIB
     max_call_bytes: int = 50 * MIB
+    max_held_bytes: int = 256 * MIB
     max_count: int = 50
     seconds: float = 10.0
     parallel: int = 4

@@ -21,6 +21,15 @@ class SseEvent(NamedTuple):
     data: bytes
 
 
+def event_of(piece: bytes) -> SseEvent | None:
+    """The event of one of the pieces that `SseParser.named` gives; None where it has no data."""
+    name, line, data = piece.partition(b"\ndata: ")
+    if b"\n" in data:
+        # The counts said one line of data for each event: two of this one mean that another has none.
+        data = data.replace(b"\ndata: ", b"\n")
+    return SseEvent(name, data) if line else None
+
+
 class SseParser:
     """Push parser: `feed` bytes as they come, `end` once after the last.
 
@@ -51,7 +60,10 @@ class SseParser:
         Raises:
             UpstreamError: PROTOCOL, an event larger than the limit.
         """
+        named = False
         found = self.plain(data)
+        if found is None:
+            found, named = self.named(data), True
         if found is None:
             if self._fresh or self._json:
                 held = self._open(data)
@@ -60,7 +72,10 @@ class SseParser:
                 data = held
             return self._lines(data)
         pieces, rest = found
-        events = [SseEvent(b"", piece) for piece in pieces]
+        if named:
+            events = [event for piece in pieces if (event := event_of(piece)) is not None]
+        else:
+            events = [SseEvent(b"", piece) for piece in pieces]
         if rest:
             events.extend(self._lines(rest))
         return events
@@ -70,6 +85,31 @@ class SseParser:
 
         None when `data` is anything else, and nothing is taken then. What comes after must be fed next.
         """
+        found = self._whole(data, b"data: ")
+        if found is None:
+            return None
+        head, rest = found
+        pieces = head[6:-2].split(b"\n\ndata: ")
+        if head.count(b"\n") != 2 * len(pieces):
+            return None
+        self._taken()
+        return pieces, rest
+
+    def named(self, data: bytes) -> tuple[list[bytes], bytes] | None:
+        """The same for whole events of an `event: ` line and one `data: ` line each: pieces for `event_of`."""
+        found = self._whole(data, b"event: ")
+        if found is None:
+            return None
+        head, rest = found
+        pieces = head[7:-2].split(b"\n\nevent: ")
+        count = len(pieces)
+        if head.count(b"\n") != 3 * count or head.count(b"\ndata: ") != count:
+            return None
+        self._taken()
+        return pieces, rest
+
+    def _whole(self, data: bytes, first: bytes) -> tuple[bytes, bytes] | None:
+        """The bytes up to the last blank line, and the rest; None where they are for `feed` alone."""
         if self._data or self._event or self._skip_lf or self._json:
             return None
         if self._partial:
@@ -77,16 +117,15 @@ class SseParser:
                 return None
             data = b"".join((*self._partial, data))
         cut = data.rfind(b"\n\n") + 2
-        if cut < 8 or data[:6] != b"data: " or cut > self._max:
+        if cut < 8 or not data.startswith(first) or cut > self._max:
             return None
         head = data if cut == len(data) else data[:cut]
-        pieces = head[6:-2].split(b"\n\ndata: ")
-        if head.count(b"\n") != 2 * len(pieces) or b"\r" in head:
-            return None
+        return None if b"\r" in head else (head, data[cut:])
+
+    def _taken(self) -> None:
         self._partial.clear()
         self._size = 0
         self._fresh = False
-        return pieces, data[cut:]
 
     def end(self) -> list[SseEvent]:
         """The event that no blank line ended, if there is one."""

@@ -27,6 +27,7 @@ from service.domain.failure import Failure, FailureKind, UpstreamError
 from service.domain.generation import Generation
 
 _MOST_OF_AN_ERROR: Final = 256 * 1024
+_WHO_ARE_YOU: Final = 401
 _MOST_URLS: Final = 4096
 _STREAMS: Final = frozenset(
     {"text/event-stream", "application/vnd.amazon.eventstream", "application/octet-stream", ""}
@@ -134,9 +135,12 @@ class HttpUpstream:
             return exchange
         try:
             body = await exchange.read_some(_MOST_OF_AN_ERROR)
-            failure = dialect.classify(exchange.status, exchange.headers, body)
+            # Masked before anything is cut: the beginning of a key would not be known as one.
+            failure = dialect.classify(exchange.status, exchange.headers, _masked(secrets, body))
         finally:
             exchange.close()
+        if exchange.status == _WHO_ARE_YOU and not isinstance(provider.auth, Auth):
+            self._identities.refused(provider.auth)
         raise UpstreamError(_without(secrets, failure))
 
     def _bounds(self, provider: Provider, context: CallContext) -> Bounds:
@@ -253,8 +257,16 @@ def _trace(context: CallContext) -> list[tuple[str, str]]:
     return [(name, value) for name, value in named if value]
 
 
+def _masked(secrets: tuple[str, ...], body: bytes) -> bytes:
+    """The body of an error without these keys and tokens, as they stand there or with JSON's escaped slashes."""
+    for secret in filter(None, secrets):
+        for form in (secret, secret.replace("/", "\\/")):
+            body = body.replace(form.encode(), b"[key]")
+    return body
+
+
 def _without(secrets: tuple[str, ...], failure: Failure) -> Failure:
-    """The failure, its message free of the keys and tokens that some providers repeat when they refuse them."""
+    """The failure, its message free of the keys and tokens that were escaped in the body in some other way."""
     message = failure.message
     for secret in secrets:
         if secret and secret in message:

@@ -43,7 +43,7 @@ class Draft:
         self.routing: dict[str, Any] = {}
         self.options: dict[Field, Json] = {}
         self.fields: dict[Field, str] = {}
-        self.addresses: dict[str, str] = {}
+        self.addresses: dict[tuple[Field, str], str] = {}
         self.dialects: dict[str, str] = {}
         self.extra: frozenset[str] = frozenset()
         self.extra_hints: frozenset[str] = frozenset()
@@ -59,7 +59,7 @@ class Draft:
     def need_address(self, field: Field, url: str, path: str) -> None:
         """At `path` stands the address of an image (IMAGE_URL) or of a file (FILE_URL)."""
         self.need(field, path)
-        self.addresses.setdefault(url, path)
+        self.addresses.setdefault((field, url), path)
 
     def need_dialect(self, path: str) -> None:
         """The request holds something that only an endpoint of its own dialect can take."""

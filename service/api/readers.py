@@ -25,6 +25,7 @@ from service.api.problems import (
     read_json,
     shown,
 )
+from service.domain.asked_schema import AskedSchema
 from service.domain.fields import Field
 from service.domain.generation import Json, JsonSchema, OutputFormat
 
@@ -210,9 +211,11 @@ def read_json_schema(
     )
 
 
-def schema_of(output: OutputFormat | None) -> str | None:
+def schema_of(output: OutputFormat | None) -> AskedSchema | None:
     """The schema that the answer must match, None without one."""
-    return output.schema if isinstance(output, JsonSchema) else None
+    if not isinstance(output, JsonSchema) or output.schema is None:
+        return None
+    return AskedSchema(output.schema)
 
 
 def extra_reader(named: frozenset[str]) -> Read:

@@ -58,19 +58,13 @@ def _read(price: Price, usage: Usage, total: Decimal) -> Decimal:
 def _written(price: Price, usage: Usage, total: Decimal) -> Decimal:
     rest = usage.output_tokens
     if reasoning := _count(usage.reasoning_tokens):
-        if not _beside(usage, reasoning):
-            rest -= reasoning
+        rest -= reasoning
         total = _EXACT.fma(_or(price.reasoning, price.completion), reasoning, total)
     rest = max(rest, 0)
     if usage.details and (spoken := min(_detail(usage, AUDIO_OUTPUT), rest)):
         rest -= spoken
         total = _EXACT.fma(_or(price.audio_output, price.completion), spoken, total)
     return _EXACT.fma(price.completion, rest, total)
-
-
-def _beside(usage: Usage, reasoning: int) -> bool:
-    """Whether output_tokens leave the reasoning out, as some providers' do: then only the total has it."""
-    return usage.total_tokens == usage.input_tokens + usage.output_tokens + reasoning
 
 
 def _count(stated: int | None) -> int:

@@ -7,25 +7,19 @@ requests this serves is decided here; whether it is allowed, and that what comes
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain.errors import ServiceError, Violation, invalid
 from service.domain.fields import Field
 from service.domain.generation import FunctionTool, Generation, JsonSchema, NamedChoice, ToolCall
+from service.domain.json_schema import REFERENCE, SchemaError, dialect_of, schemas
 from service.domain.routing import Needs
 
 PATH: Final = "response_format.json_schema"
 
 VALUE: Final = "value"
 """The one property of the object that other values are wrapped in: a tool's parameters are an object."""
-
-MAX_SCHEMA: Final = 64 * 1024
-"""Characters of a schema that is checked on our own machine, once for every endpoint that a plan looks at."""
-
-MAX_DEPTH: Final = 64
-"""Levels of objects and lists in such a schema."""
 
 _BESIDE: Final[dict[Field, str]] = {
     Field.TOOLS: "the request has tools of its own",
@@ -38,18 +32,8 @@ _BESIDE: Final[dict[Field, str]] = {
     Field.STOP: "a stop sequence would cut the JSON",
     Field.AUDIO_OUTPUT: "the answer would be spoken, too",
 }
-# Python's regular expressions can neither be bounded nor interrupted, and these are the caller's.
-_PATTERNS: Final = frozenset({"pattern", "patternProperties"})
-# Here a reference need not mean what it says, or means another document.
-_NAMES: Final = frozenset({"$id", "id", "$dynamicRef", "$recursiveRef"})
-_REFERENCE: Final = "$ref"
-# Values of these are data, whatever their keys are called.
-_DATA: Final = frozenset({"const", "enum", "default", "examples"})
-# Keys of these are names, not keywords.
-_MAPS: Final = frozenset({"properties", "$defs", "definitions", "dependentSchemas", "dependentRequired"})
 # A tool's parameters may hold these, but not at the top (Anthropic, OpenAI in strict mode).
-_NOT_AT_THE_TOP: Final = frozenset({_REFERENCE, "anyOf", "oneOf", "allOf", "not", "enum", "const", "if"})
-_OWN_REFERENCE: Final = re.compile(r'("\$ref"\s*:\s*"#)(?=["/])')
+_NOT_AT_THE_TOP: Final = frozenset({REFERENCE, "anyOf", "oneOf", "allOf", "not", "enum", "const", "if"})
 _ASK: Final = "Gives the answer. Call this once, with the whole answer to what was asked."
 _NAME_LENGTH: Final = 64
 
@@ -72,9 +56,7 @@ def obstacle(needs: Needs) -> str | None:
         return _BESIDE[Field.TOOLS]
     if needs.schema is None:
         return "there is no schema to check the answer against"
-    if len(needs.schema) > MAX_SCHEMA:
-        return f"the schema is longer than {MAX_SCHEMA} characters"
-    return _unchecked(needs.schema)
+    return needs.schema.obstacle
 
 
 def emulate(generation: Generation, output: JsonSchema, can: frozenset[Field]) -> tuple[Generation, Emulated]:
@@ -112,53 +94,46 @@ def about_the_schema(error: ServiceError) -> ServiceError:
     return ServiceError(error.reason, f"{first.path}: {first.message}", violations=violations)
 
 
-def _unchecked(schema: str) -> str | None:
-    """What in the schema nobody here checks, half a sentence."""
-    found: list[tuple[object, int, bool]] = [(json.loads(schema), 1, False)]
-    while found:
-        node, depth, names = found.pop()
-        if depth > MAX_DEPTH:
-            return f"the schema is nested deeper than {MAX_DEPTH} levels"
-        if isinstance(node, list):
-            found += [(each, depth + 1, False) for each in node]
-        if not isinstance(node, dict):
-            continue
-        problem = None if names else _problem(node, depth)
-        if problem is not None:
-            return problem
-        found += [
-            (each, depth + 1, not names and key in _MAPS)
-            for key, each in node.items()
-            if names or key not in _DATA
-        ]
-    return None
-
-
-def _problem(node: dict[str, object], depth: int) -> str | None:
-    patterns = sorted(_PATTERNS & node.keys())
-    if patterns:
-        return f"regular expressions ({patterns[0]}) are not checked here"
-    named = sorted(_NAMES & node.keys())
-    if named:
-        return f"{named[0]} is not resolved here"
-    if depth > 1 and "$schema" in node:
-        return "its parts are of several dialects of JSON Schema"
-    reference = node.get(_REFERENCE, "#")
-    if not (isinstance(reference, str) and reference.startswith("#")):
-        return "the schema refers to another document, and none is fetched"
-    return None
-
-
 def _is_object(schema: str) -> bool:
     top = json.loads(schema)
     return isinstance(top, dict) and top.get("type") == "object" and _NOT_AT_THE_TOP.isdisjoint(top)
 
 
 def _wrap(schema: str) -> str:
-    """The schema of an object that holds what `schema` means; its text stays, but for references to itself."""
-    inner = _OWN_REFERENCE.sub(rf"\1/properties/{VALUE}", schema)
+    """The schema of an object that holds what `schema` means; its references to itself lead to where they led."""
+    inner = _moved(schema)
     properties = f'"properties":{{"{VALUE}":{inner}}}'
     return f'{{"type":"object",{properties},"required":["{VALUE}"],"additionalProperties":false}}'
+
+
+def _moved(schema: str) -> str:
+    """The text as it was written; written anew, key order and numbers kept, where it refers to itself."""
+    top = json.loads(schema, parse_float=_Number, parse_int=_Number)
+    try:
+        parts = [part for _, part in schemas(top, dialect_of(top)) if isinstance(part, dict)]
+    except SchemaError:
+        # It is refused, by its path, before anything is sent.
+        return schema
+    own = [part for part in parts if str(part.get(REFERENCE, "")).startswith("#")]
+    for part in own:
+        part[REFERENCE] = f"#/properties/{VALUE}{part[REFERENCE][1:]}"
+    return _written(top) if own else schema
+
+
+class _Number(str):
+    """A number as it stands in a JSON text."""
+
+    __slots__ = ()
+
+
+def _written(value: object) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{_written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _free_name(wanted: str, generation: Generation) -> str:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.domain.errors import Reason
+from service.domain.events import Usage
 
 
 class FailureKind(StrEnum):
@@ -52,11 +53,12 @@ class Failure:
 
 
 class UpstreamError(Exception):
-    """An upstream call failed; `failure` says how."""
+    """An upstream call failed; `failure` says how, `usage` what it used where an answer came that is of no use."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, usage: Usage | None = None) -> None:
         super().__init__(f"{failure.kind}: {failure.message}")
         self.failure = failure
+        self.usage = usage
 
 
 TRY_ELSEWHERE: Final[frozenset[FailureKind]] = frozenset(

@@ -128,7 +128,7 @@ BRIDGED: Final[frozenset[Field]] = frozenset({Field.CUSTOM_TOOLS, Field.LOCAL_TO
 """The bridges that every call may use; the others only where they are allowed."""
 
 FETCHED: Final[frozenset[Field]] = frozenset({Field.IMAGE_URL, Field.FILE_URL})
-"""Of the other bridges those that fetch what stands at an address: nothing is lost, but we ask strangers' hosts."""
+"""Of the other bridges those that fetch what stands at an address: nothing is lost, but we ask strange hosts."""
 
 EMULATED: Final[frozenset[Field]] = frozenset({Field.JSON_SCHEMA})
 """Of the other bridges those that stand for something else than was asked, so that answers say so."""

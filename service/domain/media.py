@@ -7,7 +7,9 @@ WebP and WAVE (RIFF containers), PDF (ISO 32000-1, 7.5.2), FLAC (RFC 9639), Ogg 
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
+from codecs import getincrementaldecoder
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -56,14 +58,35 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class FetchedMedia:
-    """What stood at an address: its type, as its bytes have it, and the bytes."""
+    """What stood at an address: its type, as its bytes have it, how many those are, and they as `data_uri`."""
 
     media_type: str
-    data: bytes
+    size: int
+    data_uri: str
 
-    def data_uri(self) -> str:
-        """The whole as an address of its own (RFC 2397)."""
-        return f"data:{self.media_type};base64,{b64encode(self.data).decode('ascii')}"
+
+class DataUri:
+    """Bytes written as an address of their own (RFC 2397) while they come: no moment has to encode all of them."""
+
+    __slots__ = ("_over", "_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._over = b""
+        self.size = 0
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes."""
+        self.size += len(data)
+        data = self._over + data
+        whole = len(data) - len(data) % 3
+        self._over = data[whole:]
+        self._pieces.append(b2a_base64(data[:whole], newline=False).decode("ascii"))
+
+    def finish(self, media_type: str) -> FetchedMedia:
+        """All of them, as what this type says."""
+        self._pieces.append(b2a_base64(self._over, newline=False).decode("ascii"))
+        return FetchedMedia(media_type, self.size, "".join((f"data:{media_type};base64,", *self._pieces)))
 
 
 def sniff(data: bytes) -> str | None:
@@ -80,13 +103,40 @@ def sniff_base64(text: str) -> str | None:
     return sniff(b64decode(text[:_HEAD]))
 
 
+class TextCheck:
+    """Whether bytes that come one after another are text in UTF-8, with no character that only binary data has."""
+
+    __slots__ = ("_decoder", "_fails", "_head")
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")()
+        self._fails = False
+        self._head = b""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes."""
+        if self._fails:
+            return
+        self._head = (self._head + data[:_HEAD])[:_HEAD]
+        self._fails = b"\x00" in data or not self._decodes(data, final=False)
+
+    def passes(self) -> bool:
+        """Whether those were text, now that there are no more."""
+        return not self._fails and self._decodes(b"", final=True) and sniff(self._head) is None
+
+    def _decodes(self, data: bytes, *, final: bool) -> bool:
+        try:
+            self._decoder.decode(data, final)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
 def is_text(data: bytes) -> bool:
-    """Whether all of it is text in UTF-8, with no character that only binary data has."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\x00" not in data and sniff(data) is None
+    """The same for bytes that are all here."""
+    check = TextCheck()
+    check.feed(data)
+    return check.passes()
 
 
 def media_type_of(header: str) -> str:

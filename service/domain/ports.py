@@ -93,8 +93,13 @@ class MediaFetcher(Protocol):
         """What stands at each of the addresses, in their order; `seconds` is the most that the call has left.
 
         Raises:
-            ServiceError: INVALID_REQUEST that names the path of one that can't be had.
+            ServiceError: INVALID_REQUEST that names the path of one that can't be had; NO_ENDPOINT_AVAILABLE
+                while calls hold as much as they may together.
         """
+        ...
+
+    def release(self, media: Sequence[FetchedMedia]) -> None:
+        """The call that these were fetched for is over: they count no longer."""
         ...
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 from urllib.parse import quote
 
+from service.domain.asked_schema import AskedSchema
 from service.domain.catalog import Endpoint, Model
 from service.domain.fields import BRIDGED, Field
 
@@ -35,8 +36,9 @@ class Needs:
     an endpoint of another dialect leaves them out, comes after those that need not, and they are named as
     ignored. `max_output_tokens` is the caller's limit, None without one. `bridges` are the fields that may be
     bridged for this call where an endpoint lacks them. `addresses` maps each address of
-    media that stands elsewhere to its path. `reasoning_effort` is the caller's, None for the model's.
-    `schema` is the JSON text of the one that the answer must match, None without one.
+    media that stands elsewhere, as what it was given (IMAGE_URL, FILE_URL), to its path. `reasoning_effort` is
+    the caller's, None for the model's.
+    `schema` is the one that the answer must match, None without one.
     """
 
     fields: Mapping[Field, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -46,9 +48,9 @@ class Needs:
     max_output_tokens: int | None = None
     server_tools: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     bridges: frozenset[Field] = BRIDGED
-    addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    addresses: Mapping[tuple[Field, str], str] = field(default_factory=lambda: MappingProxyType({}))
     reasoning_effort: str | None = None
-    schema: str | None = None
+    schema: AskedSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)

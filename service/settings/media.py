@@ -36,6 +36,12 @@ class MediaSettings(Part):
     max_call_bytes: int = Field(
         default=50 * MIB, ge=1024, le=1024 * MIB, description="What is fetched for one call, at most, in bytes."
     )
+    max_held_bytes: int = Field(
+        default=256 * MIB,
+        ge=1024,
+        description="What one process holds of fetched bytes, for all calls under way; in memory each takes three "
+        "to four times as much. A call that would need more fails with NO_ENDPOINT_AVAILABLE.",
+    )
     max_count: int = Field(default=50, ge=1, le=1000, description="Addresses in one call, at most.")
     seconds: PositiveSeconds = Field(
         default=10.0, description="Until one is here, redirects and look-ups of names included; seconds."
@@ -54,6 +60,7 @@ class MediaSettings(Part):
         return MediaLimits(
             max_bytes=self.max_bytes,
             max_call_bytes=self.max_call_bytes,
+            max_held_bytes=self.max_held_bytes,
             max_count=self.max_count,
             seconds=self.seconds,
             parallel=self.parallel,

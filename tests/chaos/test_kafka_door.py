@@ -22,7 +22,7 @@ from tests.chaos.schedule import Fault, What
 from tests.kafka import prepare
 from tests.support import parts
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager

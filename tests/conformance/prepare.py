@@ -1,17 +1,12 @@
-"""Fetch llmprobe, pinned, into a folder of the cache: `make conformance` calls it first, with the network.
-
-Standard library only. POSIX only, as make is.
-"""
+"""Fetch llmprobe, pinned, into a folder of the cache: `make conformance` calls it first, with the network."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.clients.prepare import CACHE
+from tests.support.npm import fetch
 
 PACKAGE = "llmprobe"
 VERSION = "0.6.12"
@@ -22,22 +17,7 @@ PROGRAM = FOLDER / "node_modules" / PACKAGE / "bin" / "dist" / "llmprobe.mjs"
 
 def prepare(folder: Path = FOLDER) -> str | None:
     """Installs it when it isn't there; None, or a sentence about what is missing."""
-    if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
-        return f"install Node.js 20 or newer with npm (not found: {', '.join(missing)})"
-    if (folder / ".ready").exists():
-        return None
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", f"{PACKAGE}@{VERSION}"]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        return f"npm could not fetch it: {(ran.stderr.strip() or ran.stdout.strip())[-500:]}"
-    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
-    if lock["packages"][f"node_modules/{PACKAGE}"]["integrity"] != INTEGRITY:
-        return "what npm fetched is not the package that was pinned: its integrity differs"
-    (folder / ".ready").touch()
-    return None
+    return fetch(PACKAGE, VERSION, INTEGRITY, folder)
 
 
 def main() -> int:

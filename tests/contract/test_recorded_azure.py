@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,22 +15,10 @@ from service.domain.failure import FailureKind, UpstreamError
 from tests.contract.answers import ANSWERS
 from tests.contract.azure import SAMPLE
 from tests.contract.sample import cut_every, decode
-from tests.golden.requests import CASES
 from tests.support.recorded import Exchange, read_exchanges
 from tests.support.sdk_readings import openais, openais_stream, ours
 
 ANSWERS_RECORDED, STREAMS_RECORDED, FILTERED, MISSING = 41, 26, 3, 3
-GOLDEN_OF_FEATURES = {
-    "stream": "text_stream",
-    "stream_options": "text_stream",
-    "max_tokens": "sampling",
-    "temperature": "sampling",
-    "n": "sampling_of_many",
-    "user": "hints",
-    "reasoning_effort": "reasoning",
-    "user text": "text",
-}
-"""What the recorded requests use, and the golden case in which we send that."""
 
 
 @pytest.fixture(scope="module")
@@ -103,23 +89,6 @@ def test_a_deployment_that_is_not_there_is_the_catalogues_mistake(exchanges: lis
     for exchange in failed:
         failure = DIALECT.classify(exchange.status, exchange.headers, exchange.body.encode())
         assert (failure.kind, failure.code) == (FailureKind.MODEL_MISSING, "DeploymentNotFound")
-
-
-def features(request: dict[str, Any]) -> set[str]:
-    """What a recorded request uses: fields, and roles with their kinds of content."""
-    found = {name for name in request if name not in ("model", "messages", "stream")}
-    if request.get("stream"):
-        found.add("stream")
-    for message in request["messages"]:
-        kinds = ["text"] if isinstance(message["content"], str) else [part["type"] for part in message["content"]]
-        found |= {f"{message['role']} {kind}" for kind in kinds}
-    return found
-
-
-def test_each_feature_of_the_recorded_requests_has_a_golden_case(exchanges: list[Exchange]) -> None:
-    used = Counter(feature for exchange in exchanges if exchange.request for feature in features(exchange.request))
-    assert set(used) == set(GOLDEN_OF_FEATURES)
-    assert all(CASES[case].fits(DIALECT) for case in GOLDEN_OF_FEATURES.values())
 
 
 @pytest.mark.parametrize("case", ANSWERS)

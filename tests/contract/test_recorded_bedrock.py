@@ -21,7 +21,7 @@ from service.domain.failure import FailureKind, UpstreamError
 from service.domain.fold import fold
 from service.domain.generation import Generation
 from tests.contract.sample import cut_every, decode, endpoint_for
-from tests.golden.requests import CASES, HELLO
+from tests.golden.requests import HELLO
 from tests.support import bedrock_model
 from tests.support.recorded import Exchange, read_exchanges
 
@@ -42,12 +42,6 @@ COUNTS_LEFT_OUT = {
     "cacheReadInputTokenCount": "a second name of cacheReadInputTokens",
     "cacheWriteInputTokenCount": "a second name of cacheWriteInputTokens",
 }
-REQUESTS_LEFT_OUT = {
-    "guardrailConfig": "names a guardrail of the account: rows let it through by `passthrough`",
-    "messages.guardContent": "belongs to a guardrail: our API has no words for it",
-    "additionalModelRequestFields.inferenceConfig": "Nova's top_k: our API has no top_k",
-    "toolResult.json": "results are text to us: models are given the same characters",
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +56,6 @@ def whole(exchanges: list[Exchange]) -> list[Exchange]:
 
 def streams(exchanges: list[Exchange]) -> list[Exchange]:
     return [exchange for exchange in exchanges if exchange.status == 200 and exchange.raw]
-
-
-def blocks_of(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """botocore's events of a stream put together as the answer that botocore reads when it is not streamed."""
-    blocks: dict[int, dict[str, Any]] = {}
-    answer: dict[str, Any] = {}
-    for event in events:
-        ((kind, members),) = event.items()
-        if kind == "contentBlockStart":
-            blocks[members["contentBlockIndex"]] = {"toolUse": {**members["start"]["toolUse"], "input": ""}}
-        elif kind == "contentBlockDelta":
-            delta = members["delta"]
-            block = blocks.setdefault(members["contentBlockIndex"], {"text": ""})
-            if "toolUse" in delta:
-                block["toolUse"]["input"] += delta["toolUse"]["input"]
-            else:
-                assert delta.keys() == {"text"}
-                block["text"] += delta["text"]
-        elif kind in ("messageStop", "metadata"):
-            answer |= members
-        else:
-            assert kind in ("messageStart", "contentBlockStop")
-    for block in blocks.values():
-        if "toolUse" in block:
-            block["toolUse"]["input"] = json.loads(block["toolUse"]["input"] or "{}")
-    return {**answer, "output": {"message": {"content": [blocks[index] for index in sorted(blocks)]}}}
 
 
 def starts_of(stream: bytes) -> list[int]:
@@ -140,7 +108,7 @@ def test_every_recorded_answer_says_what_botocore_reads(exchanges: list[Exchange
 
 def test_every_recorded_stream_says_what_botocore_reads(exchanges: list[Exchange]) -> None:
     for exchange in streams(exchanges):
-        answer = blocks_of(bedrock_model.parsed_stream(exchange.raw))
+        answer = bedrock_model.gathered(bedrock_model.parsed_stream(exchange.raw))
         folded = fold(decode(DIALECT, [exchange.raw]))
         assert_says(folded, answer, str(exchange))
         as_a_whole = fold(DIALECT.read(json.dumps(answer, default=str).encode()))
@@ -202,7 +170,9 @@ def test_every_recorded_error_has_its_kind(exchanges: list[Exchange]) -> None:
 
 def test_what_is_left_out_of_the_recorded_answers_is_known(exchanges: list[Exchange]) -> None:
     answers = [json.loads(exchange.body) for exchange in whole(exchanges)]
-    answers += [blocks_of(bedrock_model.parsed_stream(exchange.raw)) for exchange in streams(exchanges)]
+    answers += [
+        bedrock_model.gathered(bedrock_model.parsed_stream(exchange.raw)) for exchange in streams(exchanges)
+    ]
     fields = {name for answer in answers for name in answer}
     assert fields - {"output", "stopReason", "usage"} == set(LEFT_OUT)
     counts = {name for answer in answers for name in answer["usage"]}
@@ -217,35 +187,6 @@ def test_the_path_of_every_recorded_request_is_what_we_would_write(exchanges: li
         endpoint = replace(endpoint_for(DIALECT), upstream_model=model)
         stream = exchange.kind.endswith("stream")
         assert DIALECT.build(Generation((HELLO,)), endpoint, stream=stream).path == exchange.path, exchange
-
-
-def features_of(body: dict[str, Any]) -> set[str]:
-    """The forms that a request makes use of."""
-    found = set()
-    for name, value in body.items():
-        if name in ("inferenceConfig", "toolConfig", "outputConfig", "additionalModelRequestFields"):
-            found |= {f"{name}.{inner}" for inner in value}
-        elif name not in ("messages", "system"):
-            found.add(name)
-    found |= {f"system.{kind}" for block in body.get("system", []) for kind in block}
-    for message in body["messages"]:
-        for block in message["content"]:
-            found |= {f"messages.{kind}" for kind in block}
-            inner = block.get("toolResult", {}).get("content", [])
-            found |= {f"toolResult.{kind}" for part in inner for kind in part}
-    return found
-
-
-def test_each_form_of_the_recorded_requests_has_a_golden_case_or_a_reason(exchanges: list[Exchange]) -> None:
-    used = Counter(feature for exchange in exchanges for feature in features_of(exchange.request or {}))
-    written: set[str] = set()
-    for case in CASES.values():
-        if case.fits(DIALECT):
-            request = DIALECT.build(case.generation, endpoint_for(DIALECT), stream=case.stream)
-            written |= features_of(json.loads(request.body))
-    assert set(used) - written == set(REQUESTS_LEFT_OUT)
-    assert used["messages.text"] == 50
-    assert used["messages.toolResult"] == 6
 
 
 def test_reasoning_is_of_claudes_format_when_it_is_signed() -> None:

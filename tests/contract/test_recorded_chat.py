@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 
 from adapters.providers.openai_chat import DIALECT
 from service.coalesce import merge
-from service.domain.events import Finish, TextDelta, ToolCallDelta, ToolCallStart
+from service.domain.events import Event, Finish, TextDelta, ToolCallDelta, ToolCallStart
 from service.domain.failure import FailureKind, UpstreamError
 from service.domain.fold import fold
 from tests.contract.sample import cut_every, decode
+from tests.support.sdk_readings import Reading, openais, openais_stream, ours
 
 KINDS = ("openai.chat", "compat.chat")
 
@@ -66,6 +68,26 @@ def test_every_recorded_answer_is_read_with_its_text_calls_and_counts(exchanges:
             inner = [call.get("function") or call["custom"] for call in called]
             expected = [(call["name"], call.get("arguments", call.get("input"))) for call in inner]
             assert [(call.name, call.arguments) for call in choice.calls] == expected, where
+
+
+def test_every_recorded_answer_and_stream_says_what_openais_sdk_reads(exchanges: list[Exchange]) -> None:
+    for streamed, read, theirs in ((False, DIALECT.read, openais), (True, decoded, openais_stream)):
+        for where, body in bodies(exchanges, streamed=streamed):
+            expected = theirs(body) if body else []
+            told = ours(read(body)) if body else []
+            got = [with_ids_of(mine, other) for mine, other in zip(told, expected, strict=True)]
+            assert got == expected, where
+
+
+def decoded(body: bytes) -> list[Event]:
+    return decode(DIALECT, [body])
+
+
+def with_ids_of(mine: Reading, theirs: Reading) -> Reading:
+    """`mine` without ids where OpenAI gave none: a `function_call` of old has one of ours."""
+    given = {at for at, (id_, _, _) in enumerate(theirs.calls) if id_}
+    calls = [(id_ if at in given else "", *call) for at, (id_, *call) in enumerate(mine.calls)]
+    return replace(mine, calls=tuple(calls))
 
 
 def test_every_recorded_stream_is_decoded_alike_at_any_split(exchanges: list[Exchange]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,23 +14,10 @@ from service.domain.fold import fold
 from tests.contract.answers import ANSWERS
 from tests.contract.mistral import SAMPLE
 from tests.contract.sample import cut_every, decode
-from tests.golden.requests import CASES
 from tests.support.recorded import Exchange, read_exchanges
 from tests.support.sdk_readings import mistrals, mistrals_stream, ours
 
 ANSWERS_RECORDED, STREAMS_RECORDED = 7, 12
-GOLDEN_OF_FEATURES = {
-    "stream": "text_stream",
-    "temperature": "sampling",
-    "top_p": "sampling",
-    "tools": "tools",
-    "tool_choice auto": "tools",
-    "tool_choice any": "tool_choice_required",
-    "user text": "text",
-}
-"""What the recorded requests use, and the golden case in which we send that."""
-PASSED_ON = {"safe_prompt"}
-"""Fields that our API does not name: the catalogue's row lets them through."""
 
 
 @pytest.fixture(scope="module")
@@ -94,26 +79,6 @@ def test_padding_is_told_to_nobody(exchanges: list[Exchange]) -> None:
     assert padded
     for exchange in padded:
         assert fold(decode(DIALECT, [exchange.body.encode()])).extra is None
-
-
-def features(request: dict[str, Any]) -> set[str]:
-    """What a recorded request uses: fields, values of the tool choice, roles with their kinds of content."""
-    found = {name for name in request if name not in ("model", "messages", "tool_choice", "stream")}
-    if request.get("stream"):
-        found.add("stream")
-    if "tool_choice" in request:
-        found.add(f"tool_choice {request['tool_choice']}")
-    for message in request["messages"]:
-        content = message["content"]
-        kinds = ["text"] if isinstance(content, str) else [part["type"] for part in content]
-        found |= {f"{message['role']} {kind}" for kind in kinds}
-    return found
-
-
-def test_each_feature_of_the_recorded_requests_has_a_golden_case(exchanges: list[Exchange]) -> None:
-    used = Counter(feature for exchange in exchanges if exchange.request for feature in features(exchange.request))
-    assert set(used) - PASSED_ON == set(GOLDEN_OF_FEATURES)
-    assert all(CASES[case].fits(DIALECT) for case in GOLDEN_OF_FEATURES.values())
 
 
 @pytest.mark.parametrize("case", [case for case in ANSWERS if case not in SAMPLE.lacks])

@@ -14,7 +14,7 @@ from service.coalesce import merge
 from service.domain.events import FinishReason, FoldedChoice, OpaqueAnnotation, UrlCitation
 from service.domain.failure import FailureKind, UpstreamError
 from service.domain.fold import fold
-from tests.contract.sample import cut_every, decode
+from tests.contract.sample import cut_every, decode, sse_events
 from tests.support.recorded import Exchange, read_exchanges
 
 # Every line of the file is in here: one that silently stops being read fails a test.
@@ -153,7 +153,7 @@ def test_every_recorded_stream_gives_its_deltas_as_they_came(exchanges: list[Exc
     for exchange in streams(exchanges):
         kinds = ("response.output_text.delta", "response.function_call_arguments.delta")
         deltas = [chunk["delta"] for chunk in exchange.chunks if chunk["type"] in kinds]
-        events = decode(DIALECT, [exchange.body.encode()])
+        events = decode(DIALECT, sse_events(exchange.body.encode()))
         told = [getattr(event, "text", None) or getattr(event, "arguments", None) for event in events]
         assert [text for text in told if text] == deltas, exchange.origin
 

@@ -115,6 +115,7 @@ CASES: dict[str, RequestCase] = {
         F.MAX_OUTPUT_TOKENS,
         F.STOP,
     ),
+    "temperature_and_top_p": case(Generation((HELLO,), temperature=0.7, top_p=0.9), F.TEMPERATURE, F.TOP_P),
     "sampling_of_openai": case(
         Generation(
             (HELLO,),
@@ -157,6 +158,18 @@ CASES: dict[str, RequestCase] = {
     ),
     "an_answer_that_is_begun": case(
         Generation((said(Role.USER, "A haiku as JSON."), said(Role.ASSISTANT, '{"lines": ["'))),
+    ),
+    "a_developers_word_and_names": case(
+        Generation(
+            (
+                said(Role.DEVELOPER, "Be brief."),
+                said(Role.USER, "Weather in Oslo?", name="ada"),
+                Turn(Role.ASSISTANT, (ToolCall("call_1", "get_weather", '{"city":"Oslo"}'),), "helper"),
+                result("call_1", "12 °C", "get_weather"),
+            ),
+            (WEATHER,),
+        ),
+        F.TOOLS,
     ),
     "stop_sequences": case(Generation((HELLO,), stop=("STOP",)), F.STOP),
     "images": case(
@@ -497,6 +510,22 @@ CASES |= {
         F.TOOL_MEDIA,
         F.REASONING_EFFORT,
         F.REASONING_SUMMARY,
+        F.REASONING_CONTEXT,
+    ),
+    "a_web_search_near_somewhere": case(
+        Generation(
+            (said(Role.USER, "News?"),),
+            (
+                Opaque(
+                    _OURS,
+                    "web_search_preview",
+                    '{"type":"web_search_preview","search_context_size":"low",'
+                    '"user_location":{"type":"approximate","city":"Oslo"}}',
+                ),
+            ),
+            options={F.REASONING_CONTEXT: {"context": "all_turns"}},
+        ),
+        F.OPAQUE_TOOLS,
         F.REASONING_CONTEXT,
     ),
     "reasoning_of_other_providers_is_left_out": case(

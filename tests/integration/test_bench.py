@@ -23,7 +23,17 @@ from bench.fleet import StartError
 from bench.load import Door, Generator, Load
 from bench.run import Raw, Sample
 from bench.sketch import Sketch
-from bench.traffic import BURST_MODEL, MODELS, STREAM_TOKENS, UNARY_MODEL, Kind, answer_text, request
+from bench.traffic import (
+    BURST_MODEL,
+    DIALECTS,
+    MODELS,
+    STREAM_TOKENS,
+    UNARY_MODEL,
+    Kind,
+    answer_text,
+    name_of,
+    request,
+)
 from service.domain.idempotency import Idempotency
 from service.domain.stored import NewResponse, StoreError
 from tests.support.running import CatalogOf, InProcess, running_service
@@ -311,7 +321,8 @@ def test_every_target_names_scenarios_that_are_measured_on_its_servers() -> None
     for added in scenarios.STORE_TARGETS:
         assert added.server in measured[added.scenario]
         assert added.server in measured[added.base_scenario]
-    assert {scenario.model for scenario in scenarios.SCENARIOS} <= set(MODELS)
+    spoken = {name_of(dialect, model) for dialect in DIALECTS for model in (UNARY_MODEL, BURST_MODEL)}
+    assert {scenario.model for scenario in scenarios.SCENARIOS} <= {*MODELS, *spoken}
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:

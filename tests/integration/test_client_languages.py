@@ -36,7 +36,7 @@ from tests.support.client_service import MODEL, PROVIDER, RunningService, runnin
 from tests.support.name_server import name_server
 from tests.support.parts import require
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("toolchains")]
+pytestmark = pytest.mark.timeout(300)
 
 KEY = "eur_0123456789abABCDEFGHIJKLMNOPQRSTUVWX"
 FIVE_MEBIBYTES = 5 * 1024 * 1024

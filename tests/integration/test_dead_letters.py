@@ -29,8 +29,6 @@ from tests.support.kafka_batches import batch, send_batch
 from tests.support.kafka_clients import Kafka, Topics
 from tests.support.responses_door import ResponsesDoor, responses_door
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 PEPPER: Final = "a pepper for tests only, long enough"
 TEAM_A, ADMIN = make_key(), make_key()
 

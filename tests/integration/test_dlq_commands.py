@@ -22,8 +22,6 @@ from tests.support.parts import ROOT
 from tests.support.responses_door import responses_door
 from tests.support.running import PROVIDER_KEYS
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 
 @dataclass
 class Said:

@@ -186,7 +186,7 @@ async def test_usage_is_the_last_chunk_when_asked_for_and_nowhere_otherwise(door
 
 
 async def test_all_chunks_of_a_stream_share_id_time_and_model_and_the_role_comes_first(door: Door) -> None:
-    door.up.alpha.script(Script(tokens=40, pace=0.002))
+    door.up.alpha.script(Script(tokens=20, pace=0.02))
     streamed = await door.stream(body(**USAGE))
     assert len(streamed.chunks) > 5
     assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in streamed.chunks}) == 1

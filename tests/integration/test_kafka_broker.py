@@ -18,8 +18,6 @@ from tests.support.kafka import KafkaCluster
 from tests.support.kafka_clients import COMPACTED_SOON, Kafka, Topics
 from tests.support.kafka_security import PASSWORD
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 MARKER = b"the-word-that-must-go"
 QUICK_HEARTBEATS = {"heartbeat_interval_ms": 200}
 

@@ -24,7 +24,7 @@ from tests.support.kafka import KafkaCluster
 from tests.support.kafka_clients import Kafka, connections_ended
 from tests.support.kafka_security import PASSWORD, USER
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def options(bootstrap: str, **others: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tests.support.kafka_world import KafkaWorld, asked, kafka_world
 from tests.support.running import until
 from tests.support.worker_child import worker_child
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 MARK: Final = 5
 AT_ONCE: Final = 2

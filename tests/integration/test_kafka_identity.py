@@ -26,7 +26,7 @@ from tests.support.running import two_dialects
 
 PREFIX: Final = f"test-{os.getpid()}-identity"
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PEPPER: Final = "a pepper for tests only, long enough"
 TEAM_B, ADMIN = make_key(), make_key()

@@ -17,8 +17,6 @@ from tests.support.kafka_clients import Kafka, Topics
 from tests.support.kafka_world import KafkaWorld, asked, kafka_world
 from tests.support.running import ask
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 MOST: Final = 20_000
 
 

@@ -23,7 +23,7 @@ from tests.support.running import ask_response, until
 
 PREFIX: Final = f"test-{os.getpid()}-results"
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

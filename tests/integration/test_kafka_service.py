@@ -26,7 +26,7 @@ from tests.support.running import ask, ask_response
 
 PREFIX: Final = f"test-{os.getpid()}-service"
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON: Final = {"content-type": "application/json"}
 PROTOBUF: Final = {"content-type": "application/protobuf"}

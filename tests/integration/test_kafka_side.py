@@ -16,8 +16,6 @@ from tests.support.kafka_clients import Kafka, Topics
 from tests.support.kafka_world import KafkaWorld, asked, kafka_section, kafka_world
 from tests.support.responses_door import responses_door
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 LEAST: Final = 1000
 
 

@@ -22,8 +22,6 @@ from tests.support.kafka import KafkaCluster, cluster
 from tests.support.kafka_clients import Kafka, Topics
 from tests.support.kafka_security import PASSWORD, USER
 
-pytestmark = pytest.mark.xdist_group("kafka")
-
 HOUR = 3600 * 1000
 
 

@@ -19,7 +19,7 @@ from tests.support.kafka_clients import Kafka, Topics
 from tests.support.kafka_world import KafkaWorld, asked, kafka_world
 from tests.support.worker_child import WorkerChild, worker_child
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 EXPECTED_END: Final = 20.0
 

@@ -22,7 +22,6 @@ WEATHER = {
     "description": "Get the weather of a city",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-pytestmark = pytest.mark.xdist_group("local model")
 QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOLS = [{"type": "function", "function": WEATHER}]
 

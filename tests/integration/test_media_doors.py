@@ -242,16 +242,22 @@ async def test_leave_given_or_taken_while_running_counts_from_the_next_call_on(t
 async def test_an_image_that_cannot_be_had_is_the_callers_error_and_no_providers(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         door = Door(w.up, w.session)
-        for model in ("sim/alpha", "sim/both"):
-            answer = await door.post(chat(w.image("/gone.png"), model))
-            assert (answer.status, answer.error["param"]) == (400, "messages[0].content[1].image_url.url")
-            assert "its host answers 404" in answer.error["message"]
+        answer = await door.post(chat(w.image("/gone.png"), "sim/alpha"))
+        assert (answer.status, answer.error["param"]) == (400, "messages[0].content[1].image_url.url")
+        assert "its host answers 404" in answer.error["message"]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await w.up.chat.CreateChatCompletion(ask(**chat(w.image("/gone.png"))))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert w.up.alpha.calls == w.up.beta.calls == ()
         # It costs the provider nothing: it is asked at once when the address is mended.
         assert (await door.post(chat(w.image()))).status == 200
+
+
+async def test_who_takes_the_address_of_an_image_that_cannot_be_had_here_is_asked_next(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        answer = await Door(w.up, w.session).post(chat(w.image("/gone.png"), "sim/both"))
+        assert (answer.status, answer.headers["x-provider-slug"]) == (200, "beta")
+        assert (len(w.up.alpha.calls), len(w.up.beta.calls)) == (0, 1)
 
 
 async def test_without_the_tests_allowance_this_machine_is_never_fetched_from(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import gzip
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +21,11 @@ import trustme
 
 from adapters.media import MediaLimits, WebFetcher
 from adapters.media.addresses import IpAddress, is_public
+from adapters.media.names import LookUps
 from service.domain.errors import Reason, ServiceError
 from service.domain.media import FetchedMedia, MediaKind, Wanted
 from tests.integration.upstream_server import Answer, Peer, Server, serving
+from tests.support.fetched import bytes_of, fetched
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -127,7 +130,7 @@ async def test_what_says_and_is_the_right_kind_is_taken(
     body: bytes, stated: str, kind: MediaKind, taken: str
 ) -> None:
     async with serving(gives(body, stated)) as server, fetcher(server) as (web, counts):
-        assert await get(web, f"{server.url}/a?b=c#d", kind) == FetchedMedia(taken, body)
+        assert await get(web, f"{server.url}/a?b=c#d", kind) == fetched(taken, body)
     assert counts.told == [(kind, "ok", len(body))]
 
 
@@ -172,7 +175,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with serving(gives(PNG)) as server, fetcher(server) as (web, _):
-        assert (await get(web, f"{server.url}/a")).data == PNG
+        assert bytes_of(await get(web, f"{server.url}/a")) == PNG
 
 
 # --- whom it connects to ---
@@ -232,7 +235,7 @@ async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
 async def test_a_name_is_looked_up_once_so_that_no_second_answer_counts() -> None:
     names = Names(images_example=[["127.0.0.1"], ["127.0.0.2"]])
     async with serving(gives(PNG)) as server, fetcher(server, resolve=names) as (web, _):
-        assert (await get(web, f"http://images.example:{server.port}/a")).data == PNG
+        assert bytes_of(await get(web, f"http://images.example:{server.port}/a")) == PNG
         assert names.asked == ["images.example"]
         # The name now leads elsewhere: the next fetch asks again, keeps nothing, and is refused.
         assert "not public" in await refused(web, f"http://images.example:{server.port}/a")
@@ -260,7 +263,7 @@ async def test_the_certificate_must_be_the_hosts_name() -> None:
     authority.configure_trust(ours)
     names = Names(images_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
     async with serving(gives(PNG), tls) as server, fetcher(server, resolve=names, tls=ours) as (web, counts):
-        assert (await get(web, f"https://images.example:{server.port}/a")).data == PNG
+        assert bytes_of(await get(web, f"https://images.example:{server.port}/a")) == PNG
         await refused(web, f"https://other.example:{server.port}/a")
     assert [told[1] for told in counts.told] == ["ok", "unreachable"]
     assert len(server.peers) == 1
@@ -297,7 +300,7 @@ def hops(count: int) -> Answer:
 
 async def test_three_redirects_are_followed_and_a_fourth_is_not() -> None:
     async with serving(hops(4)) as server, fetcher(server) as (web, counts):
-        assert (await get(web, f"{server.url}/3")).data == PNG
+        assert bytes_of(await get(web, f"{server.url}/3")) == PNG
         assert "redirects more than 3 times" in await refused(web, f"{server.url}/4")
     assert [told[1] for told in counts.told] == ["ok", "redirects"]
     assert len(server.peers) == 4 + 4
@@ -407,7 +410,7 @@ async def test_a_stream_without_end_is_left_at_the_cap() -> None:
 
 async def test_exactly_the_cap_is_taken() -> None:
     async with serving(gives(PNG)) as server, fetcher(server, max_bytes=len(PNG)) as (web, _):
-        assert len((await get(web, f"{server.url}/a")).data) == len(PNG)
+        assert (await get(web, f"{server.url}/a")).size == len(PNG)
     async with serving(gives(PNG)) as server, fetcher(server, max_bytes=len(PNG) - 1) as (web, _):
         await refused(web, f"{server.url}/a")
 
@@ -524,7 +527,7 @@ async def test_several_are_fetched_side_by_side_but_not_all_at_once_and_come_in_
 
     async with serving(answer) as server, fetcher(server, parallel=3) as (web, _):
         got = await web.fetch(wanted(server, 8), 10)
-    assert [media.data[len(PNG) :] for media in got] == [f"/{number}".encode() for number in range(8)]
+    assert [bytes_of(media)[len(PNG) :] for media in got] == [f"/{number}".encode() for number in range(8)]
     assert most == 3
 
 
@@ -584,3 +587,131 @@ async def test_a_call_that_is_given_up_ends_its_fetches() -> None:
             while server.gone_at is None and not gone.is_set():
                 await asyncio.sleep(0.01)
     assert counts.told == [("image", "cancelled", 0)]
+
+
+async def test_bytes_that_calls_hold_count_until_they_are_given_back() -> None:
+    async with serving(gives(PNG)) as server, fetcher(server, max_held_bytes=2 * len(PNG)) as (web, counts):
+        url = f"{server.url}/a"
+        first, second = await get(web, url), await get(web, url)
+        with pytest.raises(ServiceError) as caught:
+            await get(web, url)
+        assert (caught.value.reason, caught.value.retry_after) == (Reason.NO_ENDPOINT_AVAILABLE, 1.0)
+        assert caught.value.__cause__ is caught.value.__context__ is None
+        web.release([first])
+        third = await get(web, url)
+        web.release([second, third])
+        await web.fetch(wanted(server, 2), 10)
+    assert [told[1] for told in counts.told] == ["ok", "ok", "no_room", "ok", "ok", "ok"]
+
+
+async def test_a_call_that_fails_or_is_given_up_holds_nothing() -> None:
+    told: list[tuple[str, str, int]] = []
+
+    async def answer(peer: Peer) -> None:
+        if peer.head.startswith("GET /1 "):
+            # The other one is here by then, and held.
+            while len(told) % 2 == 0:
+                await asyncio.sleep(0.01)
+            if len(told) > 4:
+                await peer.gone.wait()
+            await gives(b"", status="404 Not Found")(peer)
+        else:
+            await gives(PNG)(peer)
+
+    async with serving(answer) as server, fetcher(server, max_held_bytes=len(PNG)) as (web, counts):
+        counts.told = told
+        for _ in range(2):
+            with pytest.raises(ServiceError):
+                await web.fetch(wanted(server, 2), 10)
+        given_up = asyncio.create_task(web.fetch(wanted(server, 2), 10))
+        async with asyncio.timeout(5):
+            while len(told) < 5:
+                await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert [each[1] for each in told] == ["ok", "status", "ok", "status", "ok", "cancelled"]
+        assert bytes_of(await get(web, f"{server.url}/a")) == PNG
+
+
+async def test_fetches_of_all_calls_together_are_bounded_and_who_waits_does_so_in_its_own_time() -> None:
+    open_now, most, gate = 0, 0, asyncio.Event()
+
+    async def answer(peer: Peer) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await gate.wait()
+        open_now -= 1
+        await gives(PNG)(peer)
+
+    async with serving(answer) as server, fetcher(server, parallel=10, seconds=30) as (web, counts):
+        calls = [asyncio.create_task(web.fetch(wanted(server, 10), 20)) for _ in range(8)]
+        async with asyncio.timeout(10):
+            while open_now < 64:
+                await asyncio.sleep(0.01)
+        begun = time.monotonic()
+        await refused(web, f"{server.url}/late", seconds=0.2)
+        assert time.monotonic() - begun < 2
+        assert counts.told == [], "it never began"
+        gate.set()
+        assert [len(media) for media in await asyncio.gather(*calls)] == [10] * 8
+    assert most == 64
+
+
+async def test_slow_name_servers_hold_up_nobody_elses_look_ups() -> None:
+    release = threading.Event()
+    asked: list[str] = []
+
+    def slow(host: str, port: int) -> Sequence[Any]:
+        asked.append(host)
+        release.wait(20)
+        return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+    names = LookUps(threads=3, ask=slow)
+    waiting = [asyncio.create_task(names(f"h{number}.example", 443)) for number in range(10)]
+    try:
+        _, pending = await asyncio.wait(waiting, timeout=0.2)
+        assert (len(pending), len(asked)) == (10, 3), "its threads are bounded"
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        late = asyncio.create_task(names("late.example", 443))
+        await asyncio.sleep(0.05)
+        assert len(asked) == 3, "a look-up that nobody waits for any more keeps its thread"
+    finally:
+        release.set()
+    async with asyncio.timeout(5):
+        assert await late == ["127.0.0.1"]
+    assert asked[3:] == ["late.example"]
+
+
+async def test_names_are_looked_up_beside_the_threads_that_providers_names_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+    ask = socket.getaddrinfo
+
+    def slow(host: Any, *more: Any, **named: Any) -> Any:
+        if str(host).endswith(".slow.example"):
+            release.wait(20)
+        return ask("127.0.0.1", *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    async with fetcher() as (web, _):
+        calls = [web.fetch([Wanted(f"https://h{n}.slow.example/", "image", PATH)], 0.1) for n in range(40)]
+        try:
+            told = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(each) for each in told} == {ServiceError}
+            async with asyncio.timeout(2):
+                await asyncio.get_running_loop().getaddrinfo("provider.example", 443)
+        finally:
+            release.set()
+
+
+async def test_a_name_that_has_no_address_is_told_as_such() -> None:
+    def none(host: str, port: int) -> Sequence[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(socket.gaierror):
+        await LookUps(ask=none)("none.example", 443)
+    assert await LookUps()("127.0.0.1", 443) == ["127.0.0.1"]

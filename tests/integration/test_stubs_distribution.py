@@ -13,7 +13,7 @@ from tests.clients.build import call, fetched, install_stubs, stubs_wheel
 from tests.clients.prepare import LANGUAGES
 from tests.support.parts import ROOT
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("toolchains")]
+pytestmark = pytest.mark.timeout(300)
 
 PACKAGE = ROOT / "protos" / "eurouter"
 

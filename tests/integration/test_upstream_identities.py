@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import ssl
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,12 +19,17 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from multidict import CIMultiDict
 
+from adapters.providers.bedrock import DIALECT as BEDROCK
+from adapters.providers.faults import Bounds
 from adapters.providers.http import HttpSettings
+from adapters.providers.identity import held
+from adapters.providers.identity.identities import Identities
 from adapters.providers.secrets import Secrets
 from adapters.providers.upstream import HttpUpstream
 from service.domain.catalog import AnyAuth, Endpoint, Facts, Price, Provider, Quirks, Timeouts
-from service.domain.cloud_auth import AwsAuth, EntraAuth, GoogleAuth
+from service.domain.cloud_auth import AwsAuth, CloudAuth, EntraAuth, GoogleAuth
 from service.domain.failure import FailureKind, UpstreamError
 from tests.integration.upstream_server import GENERATION, Lines, Peer, Server, context, serving, texts
 
@@ -272,6 +279,85 @@ async def test_a_token_that_a_provider_repeats_is_masked_and_never_logged(
         _, message = await failure(up, endpoint(server, entra(giver)))
     assert message == "who is Bearer [key]?"
     assert "token-1" not in caplog.text
+
+
+@pytest.mark.parametrize("escaped", [False, True], ids=["plain", "with escaped slashes"])
+async def test_a_long_session_token_that_a_provider_repeats_is_masked_to_its_last_character(escaped: bool) -> None:
+    token = "IQoJb3JpZ2luX2VjE/" + "x+/" * 400
+
+    async def repeats(peer: Peer) -> None:
+        said = peer.header("x-amz-security-token") or ""
+        said = said.replace("/", "\\/") if escaped else said
+        await peer.whole(f'{{"message": "The security token {said} is expired"}}'.encode(), "403 Forbidden")
+
+    async with serving(repeats) as server:
+        up = HttpUpstream({"lines": BEDROCK}, Secrets(KEYS | {"AWS_TOKEN": token}))
+        _, message = await failure(up, endpoint(server, SIGNED, PATH))
+        await up.aclose()
+    assert message == "The security token [key] is expired"
+
+
+async def test_a_token_that_a_provider_does_not_know_is_replaced_but_not_with_every_call(
+    tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def knows_the_second(peer: Peer) -> None:
+        known = peer.header("authorization") == "Bearer token-2"
+        await peer.whole(b"hi", "200 OK" if known else "401 Unauthorized")
+
+    tokens = Tokens()
+    async with (
+        serving(tokens, tls[0]) as giver,
+        serving(knows_the_second) as server,
+        upstream(ENTRA, ca_file=tls[1]) as up,
+    ):
+        to = endpoint(server, entra(giver))
+        for _ in range(3):
+            await failure(up, to)
+        assert len(tokens.asked) == 1
+        monkeypatch.setattr(held, "_YOUNG", 0.0)
+        await failure(up, to)
+        assert texts(await up.call(to, GENERATION, context())) == ["hi"]
+    assert len(tokens.asked) == 2
+
+
+async def test_while_a_large_body_is_signed_the_event_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed_on: list[str] = []
+    sign = SigV4Auth.add_auth
+
+    def add_auth(self: SigV4Auth, request: Any) -> None:
+        signed_on.append(threading.current_thread().name)
+        sign(self, request)
+
+    monkeypatch.setattr(SigV4Auth, "add_auth", add_auth)
+    for size in (1024, 3 * 1024 * 1024):
+        async with serving(verifies) as server, upstream(KEYS, b"x" * size) as up:
+            assert texts(await up.call(endpoint(server, SIGNED, PATH), GENERATION, context())) == ["verified"]
+    assert signed_on == [threading.main_thread().name, "signature"]
+
+
+async def test_identities_that_nobody_used_for_an_hour_go_when_another_is_made(
+    tls: tuple[ssl.SSLContext, Path],
+) -> None:
+    now, tokens = 0.0, Tokens()
+    identities = Identities(Secrets(ENTRA | KEYS), str(tls[1]), clock=lambda: now)
+
+    async def sign(auth: CloudAuth) -> str:
+        headers: CIMultiDict[str] = CIMultiDict()
+        due = asyncio.get_running_loop().time() + 10
+        bounds = Bounds("cloud", Timeouts(), due, "total")
+        await identities.sign(auth, "https://cloud.example/call", headers, b"", bounds)
+        return headers["authorization"]
+
+    async with serving(tokens, tls[0]) as giver:
+        first = entra(giver)
+        assert [await sign(first), await sign(first)] == ["Bearer token-1"] * 2
+        now = 3000.0
+        await sign(SIGNED)
+        assert await sign(first) == "Bearer token-1", "it is in use"
+        now = 7000.0
+        await sign(replace(SIGNED, region="eu-west-1"))
+        assert await sign(first) == "Bearer token-2", "it was gone, and is made again"
+        await identities.aclose()
 
 
 async def test_a_giver_of_tokens_that_hangs_is_bounded_by_the_calls_deadline(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from functools import cache
 from typing import Any
@@ -52,6 +53,32 @@ def parsed_stream(body: bytes) -> list[dict[str, Any]]:
     """A stream's events as botocore reads them, each {event type: its members}."""
     shape = operation(stream=True).output_shape.members["stream"]
     return list(EventStream(_Raw(body), shape, EventStreamJSONParser(), "ConverseStream"))
+
+
+def gathered(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Those events put together as the answer that botocore reads when it is not streamed."""
+    blocks: dict[int, dict[str, Any]] = {}
+    answer: dict[str, Any] = {}
+    for event in events:
+        ((kind, members),) = event.items()
+        if kind == "contentBlockStart":
+            blocks[members["contentBlockIndex"]] = {"toolUse": {**members["start"]["toolUse"], "input": ""}}
+        elif kind == "contentBlockDelta":
+            delta = members["delta"]
+            block = blocks.setdefault(members["contentBlockIndex"], {"text": ""})
+            if "toolUse" in delta:
+                block["toolUse"]["input"] += delta["toolUse"]["input"]
+            else:
+                assert delta.keys() == {"text"}
+                block["text"] += delta["text"]
+        elif kind in ("messageStop", "metadata"):
+            answer |= members
+        else:
+            assert kind in ("messageStart", "contentBlockStop")
+    for block in blocks.values():
+        if "toolUse" in block:
+            block["toolUse"]["input"] = json.loads(block["toolUse"]["input"] or "{}")
+    return {**answer, "output": {"message": {"content": [blocks[index] for index in sorted(blocks)]}}}
 
 
 class _Raw:

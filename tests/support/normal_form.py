@@ -196,6 +196,22 @@ def fold_chunks(chunks: Iterable[Json]) -> Json:
     return folded
 
 
+def gathered(told: list[Json]) -> Json:
+    """Chunks of ours as the whole answer that they make: messages in choices. Takes annotations out of `told`."""
+    sources: dict[int, list[Json]] = {}
+    for chunk in told:
+        for choice in chunk["choices"]:
+            sources.setdefault(choice["index"], []).extend(choice["delta"].pop("annotations", ()))
+    folded = fold_chunks(told)
+    choices = []
+    for at in sorted(folded["choices"]):
+        choice = folded["choices"][at]
+        calls = choice["delta"].pop("tool_calls", {})
+        message = {**choice["delta"], "tool_calls": [calls[i] for i in sorted(calls)], "annotations": sources[at]}
+        choices.append({**choice, "message": message})
+    return {**folded, "choices": choices}
+
+
 def _fold_choice(folded: Json, choice: Json) -> None:
     for key, value in choice.items():
         if value is None:

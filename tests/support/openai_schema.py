@@ -21,7 +21,7 @@ _ROOT: Final = {"id", "object", "created", "model", "choices", "usage", "system_
 _MESSAGE: Final = {"role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio"}
 # What Azure's content filters found is told as it is.
 ADDED_TO_ROOT: Final = {"provider", "prompt_filter_results"}
-ADDED_TO_CHOICE: Final = {"content_filter_results"}
+ADDED_TO_CHOICE: Final = {"content_filter_results", "native_finish_reason"}
 ADDED_TO_MESSAGE: Final = {"reasoning", "reasoning_details"}
 
 

@@ -50,8 +50,8 @@ class Exchange:
 
     @property
     def streamed(self) -> bool:
-        """Whether the request asked for a stream."""
-        return bool(self.request and self.request.get("stream"))
+        """Whether the request asked for a stream, in its body or by its path."""
+        return bool(self.request and self.request.get("stream")) or self.path.endswith("-stream")
 
     @cached_property
     def document(self) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ class RecordedUpstream:
         headers.setdefault("content-type", "application/json" if exchange.document else "text/event-stream")
         response = web.StreamResponse(status=exchange.status, headers=headers)
         await response.prepare(request)
-        for piece in self._pieces(exchange.body.encode()):
+        for piece in self._pieces(exchange.raw or exchange.body.encode()):
             await response.write(piece)
         await response.write_eof()
         return response
@@ -131,8 +131,15 @@ async def recorded_upstream() -> AsyncIterator[RecordedUpstream]:
     """A provider on a free port of loopback."""
     upstream = RecordedUpstream()
     app = web.Application(client_max_size=64 * 1024**2)
-    for path in ("/v1/chat/completions", "/v1/responses", "/v1/messages"):
-        app.router.add_post(path, upstream.answer)
+    paths = (
+        "/chat/completions",
+        "/responses",
+        "/messages",
+        "/model/{model}/converse",
+        "/model/{model}/converse-stream",
+    )
+    for path in paths:
+        app.router.add_post(f"/v1{path}", upstream.answer)
     runner = web.AppRunner(app)
     await runner.setup()
     try:

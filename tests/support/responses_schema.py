@@ -80,8 +80,8 @@ NOT_IN_THE_SLICE: Final[dict[str, set[str]]] = {
 }
 """Keys that OpenAI's clients send or its answers carry, though its document does not name them."""
 
-RESPONSE_NOT_IN_THE_SLICE: Final = {"billing", "tool_usage"}
-"""Keys that OpenAI's own answers carry, though its document does not name them: they pass through us."""
+RESPONSE_NOT_IN_THE_SLICE: Final = {"billing", "tool_usage", "prompt_filter_results"}
+"""Keys that OpenAI's and Azure's own answers carry, though no document names them: they pass through us."""
 
 PARTS_NOT_IN_THE_SLICE: Final = {"input_audio"}
 """Parts of a user's message that its document leaves out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from mistralai.client.models import ChatCompletionResponse, CompletionChunk
@@ -93,6 +94,7 @@ def _readings(pieces: Iterable[tuple[Any, Any]], said: Any) -> list[Reading]:
             thoughts[at] = thoughts.get(at, "") + thought
             ends[at] = getattr(choice, "finish_reason", None) or ends.get(at)
             _collect(calls.setdefault(at, {}), getattr(message, "tool_calls", None) or ())
+            _collect_old(calls[at], getattr(message, "function_call", None))
     return [
         Reading(texts[at], thoughts[at], tuple(_called(*call) for call in calls[at].values()), ends[at], tokens)
         for at in sorted(texts)
@@ -103,7 +105,7 @@ def _content(message: Any) -> tuple[str, str]:
     content = getattr(message, "content", None) or ""
     extra = getattr(message, "model_extra", None) or {}
     if isinstance(content, str):
-        return content, extra.get("reasoning_content") or ""
+        return content, extra.get("reasoning_content") or extra.get("reasoning") or ""
     text = "".join(chunk.text for chunk in content if chunk.type == "text")
     inner = [piece for chunk in content if chunk.type == "thinking" for piece in chunk.thinking]
     return text, "".join(piece.text for piece in inner if piece.type == "text")
@@ -115,9 +117,22 @@ def _collect(calls: dict[int, list[str]], fragments: Iterable[Any]) -> None:
         index = fragment.index if getattr(fragment, "index", None) else position
         known = calls.setdefault(index, ["", "", ""])
         known[0] = known[0] or fragment.id or ""
-        known[1] = known[1] or fragment.function.name or ""
-        arguments = fragment.function.arguments or ""
+        called = getattr(fragment, "function", None) or _custom(fragment)
+        known[1] = known[1] or called.name or ""
+        arguments = getattr(called, "arguments", None) or getattr(called, "input", None) or ""
         known[2] += arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
+def _custom(fragment: Any) -> Any:
+    # The types of a stream's chunks have no custom calls: what they do not name stays a dictionary.
+    called = fragment.custom
+    return SimpleNamespace(**{"name": None, **called}) if isinstance(called, dict) else called
+
+
+def _collect_old(calls: dict[int, list[str]], call: Any) -> None:
+    if call is not None:
+        known = calls.setdefault(0, ["", "", ""])
+        known[1], known[2] = known[1] or call.name or "", known[2] + (call.arguments or "")
 
 
 def _called(call_id: str, name: str, arguments: str) -> tuple[str, str, Any]:
@@ -125,4 +140,8 @@ def _called(call_id: str, name: str, arguments: str) -> tuple[str, str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    return json.loads(text) if text else {}
+    try:
+        return json.loads(text) if text else {}
+    except ValueError:
+        # A custom tool's input is any text.
+        return text

@@ -26,7 +26,8 @@ def strict_validator(kind: Any) -> SchemaValidator:
         # Of the client's own definitions: nothing to be done about them here.
         warnings.simplefilter("ignore")
         schema: Any = TypeAdapter(kind).core_schema
-        return SchemaValidator(cast("Any", _strict(schema)))
+        # A model that was used before has a validator by then, which knows nothing of ours.
+        return SchemaValidator(cast("Any", _strict(schema)), _use_prebuilt=False)
 
 
 def problems(kind: Any, body: bytes) -> list[str]:

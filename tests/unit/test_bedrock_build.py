@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 
 from adapters.providers.anthropic.messages import FORMAT
 from adapters.providers.bedrock import DIALECT
-from adapters.providers.bedrock.messages import REDACTED
+from adapters.providers.bedrock.messages import MOST_DOCUMENTS, REDACTED
 from service.domain.catalog import Effort, Quirks
 from service.domain.errors import Reason, ServiceError
+from service.domain.events import ReasoningDelta, ReasoningSeal, TextDelta, ToolCallStart
 from service.domain.fields import Field
 from service.domain.generation import (
     AllowedChoice,
@@ -34,9 +37,9 @@ from service.domain.generation import (
     ToolResult,
     Turn,
 )
-from tests.contract.sample import endpoint_for
+from tests.contract.sample import decode, endpoint_for
 from tests.golden.requests import PNG, SCHEMA, called, result, said
-from tests.support import bedrock_model
+from tests.support import bedrock_model, eventstream
 
 HELLO = said(Role.USER, "Hello")
 TOOL = FunctionTool("get_weather", "Weather", '{"type":"object","properties":{"city":{"type":"string"}}}')
@@ -221,6 +224,36 @@ def test_a_file_goes_out_as_a_document_with_a_name_that_converse_takes(file: Fil
     assert (document["format"], document["name"]) == (kind, name)
 
 
+def test_documents_of_one_name_get_a_number_each_and_thousands_of_them_linear_time() -> None:
+    names = ["a.pdf", "a.pdf", "a (2).pdf", "a.pdf", "b.pdf"]
+    (message,) = body(asking(Text("?"), *(File(PDF, name) for name in names)))["messages"]
+    found = [block["document"]["name"] for block in message["content"][1:]]
+    assert found == ["a", "a (2)", "a (2) (2)", "a (3)", "b"]
+    turns = (Turn(Role.USER, (Text("?"), File(PDF, "a.pdf"))), said(Role.ASSISTANT, "!"))
+    started = time.process_time()
+    DIALECT.build(Generation(turns * 10_000), endpoint_for(DIALECT), stream=False)
+    # A search from the first number on for each would try 50,000,000 names.
+    assert time.process_time() - started < 3
+
+
+def test_more_documents_than_a_message_takes_are_refused_by_the_message_that_they_would_be_in() -> None:
+    files: tuple[Any, ...] = (Text("?"), *(File(PDF) for _ in range(MOST_DOCUMENTS)))
+    later = Generation((HELLO, said(Role.ASSISTANT, "Hi"), Turn(Role.USER, files), said(Role.USER, "And?")))
+    assert len(body(later)["messages"][2]["content"]) == MOST_DOCUMENTS + 2
+    more = replace(later, turns=(*later.turns, Turn(Role.USER, (File(PDF),))))
+    assert refused(more) == "messages[2]"
+
+
+def test_a_tools_schema_keeps_every_digit_also_where_its_type_is_added() -> None:
+    tool = FunctionTool("t", None, ' {"properties":{"a":{"maximum":123456789012345678901234567890}}}')
+    written = DIALECT.build(
+        Generation((HELLO,), (tool, FunctionTool("u", None, "{ }"))), endpoint_for(DIALECT), stream=False
+    )
+    schema = b'{"type":"object","properties":{"a":{"maximum":123456789012345678901234567890}}}'
+    assert b'"inputSchema":{"json":%s}' % schema in written.body
+    assert b'"inputSchema":{"json":{"type":"object"}}' in written.body
+
+
 def test_files_that_are_no_documents_are_refused() -> None:
     for file in (File("QUJD"), File("QUJD", "a.exe"), File("data:application/zip;base64,QUJD", "a.pdf")):
         assert refused(asking(Text("?"), file)) == "messages[0].content[1].file.file_data"
@@ -289,6 +322,7 @@ HISTORY = (
             [
                 {"reasoningContent": {"reasoningText": {"text": "I think.", "signature": "c2ln"}}},
                 {"reasoningContent": {"redactedContent": "b3Bh"}},
+                {"reasoningContent": {"redactedContent": "Z3B0"}},
             ],
         ),
         (OSS, [{"reasoningContent": {"redactedContent": "Z3B0"}}]),
@@ -296,18 +330,85 @@ HISTORY = (
         ("us.deepseek.r1-v1:0", []),
     ],
 )
-def test_a_model_gets_its_own_reasoning_back_first_and_unchanged_and_no_other(
+def test_a_model_gets_its_own_reasoning_back_in_its_place_and_unchanged_and_no_other(
     model: str, replayed: list[dict[str, Any]]
 ) -> None:
     content = body(Generation(HISTORY), model)["messages"][1]["content"]
     call = {"toolUse": {"toolUseId": "a", "name": "t", "input": {}}}
-    assert content == [*replayed, {"text": "Look."}, {"text": "No."}, call]
+    assert content == [{"text": "Look."}, *replayed, {"text": "No."}, call]
+
+
+CALL = {"toolUse": {"toolUseId": "a", "name": "t", "input": {}}}
+SIGNED = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+HIDDEN = {"reasoningContent": {"redactedContent": "b3BhcXVl"}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "blocks",
+    [[HIDDEN, CALL], [HIDDEN, SIGNED, CALL], [SIGNED, HIDDEN, CALL], [SIGNED, {"text": "So."}, HIDDEN, CALL]],
+)
+def test_claudes_redacted_reasoning_goes_back_to_it_wherever_it_stood(blocks: list[Any], streamed: bool) -> None:
+    turn = Turn(Role.ASSISTANT, read_back(blocks, streamed=streamed))
+    history = Generation((HELLO, turn, result("a", "1")), (TOOL,))
+    assert body(history)["messages"][1]["content"] == blocks
+
+
+def read_back(blocks: list[dict[str, Any]], *, streamed: bool) -> tuple[Reasoning | Text | ToolCall, ...]:
+    """The parts of history that an answer of these blocks becomes, in their order."""
+    events = (
+        decode(DIALECT, eventstream.encode(streaming(blocks))) if streamed else DIALECT.read(answering(blocks))
+    )
+    parts: list[Reasoning | Text | ToolCall] = []
+    thought = ""
+    for event in events:
+        match event:
+            case ReasoningDelta():
+                thought += event.text
+            case ReasoningSeal():
+                parts.append(Reasoning(thought, None, event.signature, event.encrypted, event.format))
+                thought = ""
+            case TextDelta():
+                parts.append(Text(event.text))
+            case ToolCallStart():
+                parts.append(ToolCall(event.id, event.name, ""))
+            case _:
+                pass
+    return tuple(parts)
+
+
+def answering(blocks: list[dict[str, Any]]) -> bytes:
+    usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
+    answer = {
+        "output": {"message": {"role": "assistant", "content": blocks}},
+        "stopReason": "tool_use",
+        "usage": usage,
+    }
+    return json.dumps(answer).encode()
+
+
+def streaming(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def event(kind: str, **payload: Any) -> dict[str, Any]:
+        return {"event": kind, "payload": payload}
+
+    yield event("messageStart", role="assistant")
+    for at, block in enumerate(blocks):
+        ((kind, content),) = block.items()
+        if kind == "toolUse":
+            start = {"toolUseId": content["toolUseId"], "name": content["name"]}
+            yield event("contentBlockStart", contentBlockIndex=at, start={kind: start})
+        else:
+            delta = content.get("reasoningText", content) if kind == "reasoningContent" else content
+            yield event("contentBlockDelta", contentBlockIndex=at, delta={kind: delta})
+        yield event("contentBlockStop", contentBlockIndex=at)
+    yield event("messageStop", stopReason="tool_use")
+    yield event("metadata", usage={"inputTokens": 1, "outputTokens": 1, "totalTokens": 2})
 
 
 def test_claude_behind_a_profile_without_a_name_is_known_by_our_own_name_of_it() -> None:
     ours = "anthropic/claude-sonnet-4.5"
-    first = body(Generation(HISTORY), PROFILE, model=ours)["messages"][1]["content"][0]
-    assert first["reasoningContent"]["reasoningText"]["signature"] == "c2ln"
+    sealed = body(Generation(HISTORY), PROFILE, model=ours)["messages"][1]["content"][1]
+    assert sealed["reasoningContent"]["reasoningText"]["signature"] == "c2ln"
     written = body(Generation((HELLO,), reasoning_effort="low"), PROFILE, model=ours)
     assert written["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
 

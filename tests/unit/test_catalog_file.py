@@ -1,5 +1,6 @@
 """The catalogue file: what may stand in it, what is said of mistakes, and which rows come of it."""
 
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -448,3 +449,35 @@ def test_a_row_of_azure_names_its_version_and_loses_what_came_later() -> None:
     assert endpoint.provider.quirks.api_version == "2024-10-21"
     assert Field.JSON_SCHEMA in endpoint.expressible
     assert Field.REASONING_EFFORT not in endpoint.expressible
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("auth: {kind: none, secret: env:KEY}", "kind none has no `secret`"),
+        ("auth: {kind: bearer, name: x-key, secret: env:KEY}", "kind bearer has no `name`"),
+        ('auth: {kind: header, name: "x-a\\nb", secret: env:KEY}', r"auth\.name"),
+        ("auth: {kind: header, name: Host, secret: env:KEY}", "HTTP itself needs that header"),
+    ],
+)
+def test_an_auth_that_can_not_work_is_told_when_the_file_is_read(row: str, says: str) -> None:
+    text = f'providers: [{{slug: a, dialect: openai_chat, base_url: "http://127.0.0.1:1/v1", {row}}}]\n'
+    assert re.search(says, mistakes(text))
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    said = mistakes('providers: [{slug: a, dialect: openai_chat, base_url: "https://me:hidden@example.com/v1"}]\n')
+    assert "no user and no password" in said
+    assert "hidden" not in said
+
+
+def test_a_dated_version_of_azure_goes_with_the_resources_address() -> None:
+    at = 'dialect: azure, base_url: "https://r.openai.azure.com/openai/v1"'
+    said = mistakes(f"providers: [{{slug: a, {at}, quirks: {{api_version: 2024-10-21}}}}]\n")
+    assert "leave /openai/v1 out" in said
+
+
+def test_a_wrong_price_is_one_mistake() -> None:
+    said = mistakes(TWO_PROVIDERS.replace("prompt: 3,", "prompt: -1,"))
+    assert "prompt: must be 0 or more, got" in said
+    assert "empty" not in said

@@ -175,8 +175,9 @@ def test_simulate_serves_the_labelled_simulator_until_it_is_told_to_stop() -> No
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            line = process.stdout.readline()
-            url = line.partition("base URL ")[2].partition(")")[0]
+            assert "no model runs here" in process.stdout.readline()
+            dialect, url = process.stdout.readline().split()
+            assert dialect == "openai_chat"
             with urllib.request.urlopen(f"{url}/models", timeout=10) as answer:
                 assert answer.headers["x-simulator"] == "true"
         finally:

@@ -141,12 +141,6 @@ def test_audio_from_a_cache_is_paid_once() -> None:
     assert cost_of(FULL, Usage(100, 0, 100, cached_tokens=40, details=audio)) == 7 + 40 + 60 * 40
 
 
-def test_reasoning_that_only_the_total_includes_is_paid_beside_the_output() -> None:
-    inside = Usage(32, 103, 135, reasoning_tokens=94)
-    beside = Usage(32, 9, 135, reasoning_tokens=94)
-    assert cost_of(FULL, inside) == cost_of(FULL, beside) == 7 + 320 + 900 + 94 * 200
-
-
 def test_counts_below_zero_are_none() -> None:
     broken = Usage(-5, -7, -12, cached_tokens=-3, cache_write_tokens=-1, reasoning_tokens=-9, details=(AUDIO[0],))
     assert cost_of(FULL, broken, images=-2) == 7

@@ -88,6 +88,11 @@ def test_a_discovered_endpoint_of_a_listed_model_has_the_models_table() -> None:
             "models[0].endpoints[1].efforts.low: must be a word for open: its dialect openai_chat has no budgets",
         ),
         (", efforts: {}", "", "models[0].efforts.low: must be a word for open"),
+        (
+            "low: 2048",
+            "low: 1023",
+            "models[0].efforts.low: must be 0 or at least 1024 for claude: its dialect anthropic has no less",
+        ),
     ],
 )
 def test_a_mistake_in_the_table_is_told_at_its_key(old: str, new: str, told: str) -> None:

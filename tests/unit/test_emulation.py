@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.asked_schema import AskedSchema
 from service.domain.emulated_answer import AnswerMapper
-from service.domain.emulation import MAX_SCHEMA, PATH, Emulated, about_the_schema, emulate, obstacle
+from service.domain.emulation import PATH, Emulated, about_the_schema, emulate, obstacle
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.events import (
     Event,
@@ -31,6 +32,7 @@ from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, FailureKind, Ups
 from service.domain.fields import Field
 from service.domain.fold import fold
 from service.domain.generation import FunctionTool, Generation, JsonSchema, NamedChoice, Role, Text, ToolCall, Turn
+from service.domain.json_schema import MAX_SCHEMA
 from service.domain.routing import Needs
 from service.structured import SchemaCheck
 from tests.support.catalogs import EVERY_FIELD
@@ -43,7 +45,7 @@ DONE = Finish(FinishReason.TOOL_CALLS, "tool_use")
 
 def needs(schema: object = OBJECT, **fields: str) -> Needs:
     asked = {Field.JSON_SCHEMA: PATH, **{Field[name]: path for name, path in fields.items()}}
-    return Needs(asked, schema=json.dumps(schema))
+    return Needs(asked, schema=AskedSchema(json.dumps(schema)))
 
 
 def asked(schema: object = OBJECT, *history: Turn, strict: bool | None = None, says: str | None = None) -> Any:
@@ -97,8 +99,8 @@ def test_what_a_forced_call_would_break_is_not_emulated(field: Field, why: str) 
 
 def test_a_tool_that_a_provider_runs_is_a_tool_and_its_trace_in_history_is_none() -> None:
     fields = {Field.JSON_SCHEMA: PATH}
-    tool = Needs(fields, schema="{}", server_tools={"tools[0]": "openai_chat"})
-    trace = Needs(fields, schema="{}", server_tools={"input[0]": "openai_responses"})
+    tool = Needs(fields, schema=AskedSchema("{}"), server_tools={"tools[0]": "openai_chat"})
+    trace = Needs(fields, schema=AskedSchema("{}"), server_tools={"input[0]": "openai_responses"})
     assert "tools of its own" in (obstacle(tool) or "")
     assert obstacle(trace) is None
 
@@ -191,6 +193,29 @@ def test_references_of_a_wrapped_schema_still_lead_to_where_they_led() -> None:
     assert value["$ref"] == "#/properties/value/$defs/tree"
     assert value["$defs"]["tree"]["items"]["$ref"] == "#/properties/value/$defs/tree"
     assert value["$defs"]["tree"]["const"] == 'no "$ref": "#/x"'
+
+
+def test_references_are_told_from_data_and_however_they_are_written() -> None:
+    text = (
+        '{"type":"array","items":{"\\u0024ref":"#/$defs/n"},"$defs":{"n":{"minimum":1.50}},'
+        '"enum":[{"$ref":"#/a"},1e400,-0],"default":{"$ref":"#/a"},"maximum":123456789012345678901234567890}'
+    )
+    generation, _ = emulate(Generation((HELLO,)), JsonSchema("answer", text), EVERY_FIELD)
+    (tool,) = generation.tools
+    assert isinstance(tool, FunctionTool)
+    parameters = tool.parameters or ""
+    value = json.loads(parameters)["properties"]["value"]
+    assert value["items"] == {"$ref": "#/properties/value/$defs/n"}
+    assert value["enum"][0] == value["default"] == {"$ref": "#/a"}
+    assert list(value) == ["type", "items", "$defs", "enum", "default", "maximum"]
+    assert all(number in parameters for number in ("1.50", "1e400,-0]", "123456789012345678901234567890"))
+
+
+def test_what_is_no_schema_is_left_to_be_refused_by_its_path() -> None:
+    broken = {"type": "array", "items": 3, "not": {"$ref": "#"}}
+    assert obstacle(needs(broken)) is None
+    generation, _ = asked(broken)
+    assert json.loads(generation.tools[0].parameters)["properties"]["value"] == broken
 
 
 def test_key_order_and_numbers_of_the_schema_stay_as_they_were_written() -> None:

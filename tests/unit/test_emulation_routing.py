@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,9 @@ from adapters.catalog.schema import CatalogDocument
 from adapters.documents.read import DocumentError, parse_document
 from adapters.health import OutcomeHealth
 from service.adapt import Adapter
-from service.domain.calls import CallContext
+from service.domain import asked_schema
+from service.domain.asked_schema import AskedSchema
+from service.domain.calls import CallContext, permitted
 from service.domain.catalog import Endpoint
 from service.domain.emulation import PATH
 from service.domain.errors import Reason, ServiceError, invalid
@@ -35,19 +38,21 @@ from service.domain.failure import FailureKind
 from service.domain.fields import Field
 from service.domain.fold import fold
 from service.domain.generation import FunctionTool, Generation, JsonSchema, Role, Text, ToolCall, ToolResult, Turn
+from service.domain.json_schema import Schema, read
 from service.domain.plan import no_endpoint_error
 from service.domain.preferences import Policy, Preferences
 from service.domain.routing import STRUCTURED_OUTPUT, Decision, Filter, Needs, WantedModel
 from service.domain.selection import Selection
 from service.edge.calls import takes_emulated
 from service.router import Router
+from service.structured import SchemaCheck
 from tests.support.catalogs import EVERY_FIELD, endpoint, model, provider
 from tests.support.upstreams import FakeClock, FakeUpstream, RecordingTelemetry, Script, context, fails, says
 
 BOTH = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 SCHEMA = '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}'
 ASKED = Generation((Turn(Role.USER, (Text("hello"),)),), output=JsonSchema("answer", SCHEMA))
-NEEDS = Needs({Field.JSON_SCHEMA: PATH}, schema=SCHEMA)
+NEEDS = Needs({Field.JSON_SCHEMA: PATH}, schema=AskedSchema(SCHEMA))
 FORMLESS = EVERY_FIELD - {Field.JSON_SCHEMA}
 
 
@@ -154,8 +159,8 @@ async def test_an_endpoint_that_can_be_made_to_call_no_tool_emulates_nothing(mis
     ("needs", "why"),
     [
         (replace(NEEDS, fields={**NEEDS.fields, Field.TOOLS: "tools"}), "tools of its own"),
-        (replace(NEEDS, schema='{"pattern":"a"}'), "regular expressions"),
-        (replace(NEEDS, schema='{"$ref":"http://example.com/a"}'), "none is fetched"),
+        (replace(NEEDS, schema=AskedSchema('{"pattern":"a"}')), "regular expressions"),
+        (replace(NEEDS, schema=AskedSchema('{"$ref":"http://example.com/a"}')), "none is fetched"),
     ],
 )
 async def test_a_request_that_can_not_be_emulated_is_told_why(needs: Needs, why: str) -> None:
@@ -219,6 +224,90 @@ async def test_the_last_answer_that_does_not_match_is_the_providers_broken_answe
     assert "properties/a/type" in error.message
 
 
+@BOTH
+async def test_an_answer_that_does_not_match_is_paid_for_and_counted(streamed: bool) -> None:
+    bad, good = row("a", "1"), row("b", "2")
+    w = World({bad: calls('{"a": "x"}'), good: calls('{"a": 2}')})
+    await w.ask(streamed=streamed)
+    assert w.telemetry.usage == [(bad.id, 1, 2), (good.id, 1, 2)]
+    assert [f"{cost.amount:f}" for cost in w.telemetry.costs if cost is not None] == ["0.000003", "0.000006"]
+
+
+async def test_the_usage_that_comes_after_the_end_of_an_answer_that_misses_is_counted_too() -> None:
+    late = calls('{"a": "x"}')
+    last: list[Event] = [Finish(FinishReason.TOOL_CALLS)]
+    w = World({row("a"): Script((*late.steps[:-1], last, [Usage(7, 8, 15)]))})
+    error = await w.error(streamed=True)
+    assert error.reason is Reason.PROVIDER_BROKEN_ANSWER
+    assert w.telemetry.usage == [("a/vendor/model", 7, 8)]
+    assert w.upstream.open_streams == 0
+
+
+async def test_an_answer_that_misses_after_reasoning_was_shown_is_counted_too() -> None:
+    w = World({row("a"): calls('{"a": "x"}', ReasoningDelta("hm"))})
+    await w.error(streamed=True)
+    assert w.telemetry.usage == [("a/vendor/model", 1, 2)]
+
+
+@BOTH
+async def test_a_check_that_waits_behind_others_ends_with_the_calls_deadline(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(SchemaCheck, "__call__", lambda _self, _text: release.wait(60) and None)
+    w = World({row("a"): calls('{"a": 1}'), row("b", "2"): calls('{"a": 1}')})
+    router = Router(w.upstream, w.health, w.telemetry)
+    begun = time.monotonic()
+    call = replace(context(), emulate=True, deadline=begun + 0.2)
+    try:
+        with pytest.raises(ServiceError) as caught:
+            if streamed:
+                await router.open(ASKED, NEEDS, w.selection(), call).next()
+            else:
+                await router.call(ASKED, NEEDS, w.selection(), call)
+    finally:
+        release.set()
+    assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+    assert len(w.upstream.asked()) == 1
+    assert time.monotonic() - begun < 30
+
+
+@BOTH
+async def test_a_reference_to_what_is_no_schema_is_refused_before_anything_is_paid(streamed: bool) -> None:
+    broken = '{"type":"object","properties":{"a":{"$ref":"#/required"}},"required":["a"]}'
+    asked = replace(ASKED, output=JsonSchema("answer", broken))
+    w = World({row("a"): calls("{}")})
+    needs = replace(NEEDS, schema=AskedSchema(broken))
+    call = replace(context(), emulate=True)
+    with pytest.raises(ServiceError) as caught:
+        if streamed:
+            await w.router.open(asked, needs, w.selection(), call).next()
+        else:
+            await w.router.call(asked, needs, w.selection(), call)
+    assert caught.value.reason is Reason.INVALID_REQUEST
+    assert caught.value.violations[0].path == f"{PATH}.schema.properties.a.$ref"
+    assert w.upstream.asked() == []
+
+
+def test_the_schema_is_read_once_for_all_the_endpoints_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def counted(text: str) -> Schema:
+        texts.append(text)
+        return read(text)
+
+    monkeypatch.setattr(asked_schema, "read", counted)
+    w = World({row(f"p{number}"): calls("{}") for number in range(8)})
+    needs = replace(NEEDS, schema=AskedSchema(SCHEMA))
+    knowing = World({row("a", formless=False): calls("{}")})
+    knowing.router.plan(needs, knowing.selection(), "local")
+    assert texts == []
+    allowed = permitted(needs, replace(context(), emulate=True))
+    for asks in (needs, allowed, allowed):
+        w.router.plan(asks, w.selection(), "local")
+    assert texts == [SCHEMA]
+
+
 async def test_after_reasoning_was_shown_nothing_falls_back() -> None:
     w = World({row("a"): calls('{"a": "x"}', ReasoningDelta("hm")), row("b", "2"): calls('{"a": 2}')})
     error = await w.error(streamed=True)
@@ -242,7 +331,7 @@ async def test_a_text_that_is_no_schema_is_refused_before_anything_is_sent(strea
     broken = '{"type":"object","properties":{"a":{"type":"number?"}}}'
     asked = replace(ASKED, output=JsonSchema("answer", broken))
     w = World({row("a"): calls("{}")})
-    needs = replace(NEEDS, schema=broken)
+    needs = replace(NEEDS, schema=AskedSchema(broken))
     call = replace(context(), emulate=True)
     with pytest.raises(ServiceError) as caught:
         if streamed:
@@ -278,7 +367,8 @@ async def test_a_costly_check_does_not_hold_up_the_other_calls() -> None:
     w = World({row("a"): calls('{"a": {}}')})
     asked = replace(ASKED, output=JsonSchema("answer", schema))
     call = replace(context(), emulate=True)
-    running = asyncio.create_task(w.router.call(asked, replace(NEEDS, schema=schema), w.selection(), call))
+    needs = replace(NEEDS, schema=AskedSchema(schema))
+    running = asyncio.create_task(w.router.call(asked, needs, w.selection(), call))
     turns, begun = 0, time.monotonic()
     while not running.done():
         await asyncio.sleep(0.01)

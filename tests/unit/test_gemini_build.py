@@ -293,13 +293,11 @@ def test_models_before_gemini_3_are_not_given_tools_and_asked_for_json_at_once()
     ("setting", "path"),
     [
         ({"stop": tuple("abcdef")}, "stop"),
-        ({"n": 9}, "n"),
         ({"seed": 2**31}, "seed"),
         ({"seed": -(2**31) - 1}, "seed"),
         ({"temperature": 2.1}, "temperature"),
         ({"output": JsonSchema("empty")}, "response_format.json_schema.schema"),
         ({"output": "python"}, "response_format"),
-        ({"options": {Field.SERVICE_TIER: "scale"}}, "service_tier"),
     ],
 )
 def test_a_value_outside_of_googles_ranges_is_refused_by_the_callers_name_of_it(
@@ -309,16 +307,27 @@ def test_a_value_outside_of_googles_ranges_is_refused_by_the_callers_name_of_it(
 
 
 def test_values_at_the_end_of_googles_ranges_go_out() -> None:
-    config = body(Generation((HELLO,), stop=tuple("abcde"), n=8, seed=2**31 - 1, temperature=2.0))[
+    penalties: dict[str, Any] = {"frequency_penalty": -0.5, "presence_penalty": 1.5}
+    config = body(Generation((HELLO,), stop=tuple("abcde"), seed=2**31 - 1, temperature=2.0, **penalties))[
         "generationConfig"
     ]
-    assert config == {"temperature": 2.0, "seed": 2**31 - 1, "stopSequences": list("abcde"), "candidateCount": 8}
+    assert config.pop("frequencyPenalty") == -0.5
+    assert config.pop("presencePenalty") == 1.5
+    assert config == {"temperature": 2.0, "seed": 2**31 - 1, "stopSequences": list("abcde")}
+
+
+def test_several_choices_are_not_asked_for_as_nothing_tells_when_a_stream_of_them_is_whole() -> None:
+    assert Field.N not in DIALECT.expressible
+    assert "generationConfig" not in body(Generation((HELLO,), n=2))
 
 
 @pytest.mark.parametrize(
-    ("tier", "theirs"), [("default", "standard"), ("flex", "flex"), ("priority", "priority"), ("auto", None)]
+    ("tier", "theirs"),
+    [("default", "standard"), ("flex", "flex"), ("priority", "priority"), ("auto", None), ("scale", None)],
 )
-def test_a_service_tier_has_googles_name(tier: str, theirs: str | None) -> None:
+def test_a_service_tier_has_googles_name_and_one_without_is_a_hint_that_is_left_out(
+    tier: str, theirs: str | None
+) -> None:
     assert body(Generation((HELLO,), options={Field.SERVICE_TIER: tier})).get("serviceTier") == theirs
 
 
@@ -395,3 +404,12 @@ def test_fields_without_a_name_of_ours_go_out_where_the_row_lets_them_through() 
     written = json.loads(DIALECT.build(generation, endpoint, stream=False).body)
     assert written.keys() == {"contents", "safetySettings"}
     assert written["contents"]
+
+
+def test_a_tools_schema_keeps_every_digit_also_where_its_type_is_added() -> None:
+    tool = FunctionTool("t", None, ' {"properties":{"a":{"maximum":123456789012345678901234567890}}}')
+    tools = (tool, FunctionTool("u", None, "{ }"))
+    written = DIALECT.build(Generation((HELLO,), tools), endpoint_for(DIALECT), stream=False).body
+    schema = b'{"type":"object","properties":{"a":{"maximum":123456789012345678901234567890}}}'
+    assert b'"parametersJsonSchema":%s' % schema in written
+    assert b'"parametersJsonSchema":{"type":"object"}' in written

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.providers.gemini import DIALECT
-from adapters.providers.gemini.candidate import FINISH
+from adapters.providers.gemini.candidate import FINISH, MOST_KEPT
 from adapters.providers.gemini.errors import failure_in
 from service.coalesce import merge
 from service.domain.events import (
     Event,
+    Extra,
     FinishReason,
     Folded,
     OpaqueAnnotation,
@@ -254,6 +257,55 @@ def test_sources_are_told_by_characters_though_google_counts_bytes() -> None:
         )
         assert choice.extra is not None
         assert json.loads(choice.extra["groundingMetadata"]) == grounding
+
+
+@given(
+    st.text(alphabet="aß世🌍", max_size=12),
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=5),
+)
+def test_a_citations_bytes_are_the_characters_that_are_whole_before_them(
+    text: str, ranges: list[tuple[int, int]]
+) -> None:
+    cited = [{"startIndex": start, "endIndex": end, "uri": "https://a.example"} for start, end in ranges]
+    answer = whole(chunk(candidate(say("x" + text), finish="STOP", citationMetadata={"citations": cited})))
+
+    def characters(offset: int) -> int:
+        return len(("x" + text).encode()[:offset].decode(errors="ignore"))
+
+    expected = tuple(UrlCitation("https://a.example", "", characters(a), characters(b)) for a, b in ranges)
+    assert answer.choices[0].annotations == expected
+
+
+def test_thousands_of_citations_of_a_long_answer_take_linear_time() -> None:
+    text = "世" * 300_000
+    cited = [{"startIndex": at, "endIndex": at + 90, "uri": "https://a.example"} for at in range(0, 900_000, 90)]
+    body = json.dumps(chunk(candidate(say(text), finish="STOP", citationMetadata={"citations": cited}))).encode()
+    started = time.process_time()
+    (choice,) = fold(DIALECT.read(body)).choices
+    assert choice.annotations[-1] == UrlCitation("https://a.example", "", 299_970, 300_000)
+    # From its start on for each of 10,000 citations the text would be 9 GB.
+    assert time.process_time() - started < 2
+
+
+def test_text_beyond_any_models_longest_answer_is_not_kept_and_its_citations_are_told_without_a_place() -> None:
+    decoder = DIALECT.decoder()
+    piece = sse(chunk(candidate(say("x" * 65_536))))
+    cited = {"citations": [{"startIndex": 0, "endIndex": 1, "uri": "https://a.example"}]}
+    grounding = {"groundingSupports": [{"segment": {"endIndex": 1}, "groundingChunkIndices": [0]}]}
+    grounding |= {"groundingChunks": [{"web": {"uri": "https://b.example"}}]}
+    for _ in range(MOST_KEPT // 65_536 + 1):
+        decoder.feed(piece)
+    tracemalloc.start()
+    for _ in range(100):
+        decoder.feed(piece)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 1024 * 1024
+    more: Json = {"citationMetadata": cited, "groundingMetadata": grounding}
+    events = [*decoder.feed(sse(chunk(candidate(say("."), finish="STOP", **more)))), *decoder.end()]
+    (note,) = [event for event in events if isinstance(event, UrlCitation | OpaqueAnnotation)]
+    assert note == OpaqueAnnotation("citation", json.dumps(cited["citations"][0], separators=(",", ":")))
+    assert any(isinstance(event, Extra) and event.fields[0][0] == "groundingMetadata" for event in events)
 
 
 def test_usage_counts_thoughts_as_output_and_what_tools_brought_in_as_input() -> None:

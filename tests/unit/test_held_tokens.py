@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from adapters.providers.identity.held import Grant, Held, LateError, TokenError, in_thread
+from adapters.providers.identity.held import Grant, Held, LateError, TokenError
+from adapters.threads import in_thread
 
 
 class Giver:
@@ -148,7 +149,35 @@ async def test_closing_ends_a_renewal_that_is_under_way() -> None:
     assert len(asyncio.all_tasks()) <= 2
 
 
+async def test_who_still_waits_when_it_is_closed_is_told_so_and_nothing_is_asked_again() -> None:
+    giver = Giver()
+    giver.gate.clear()
+    held = giver.held()
+    waiting = asyncio.ensure_future(held.get(soon()))
+    await settled()
+    await held.aclose()
+    with pytest.raises(TokenError, match="nobody gives any now"):
+        await waiting
+    with pytest.raises(TokenError):
+        await held.get(soon())
+    assert giver.asked == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_refused_token_is_forgotten_unless_it_is_new() -> None:
+    giver = Giver()
+    held = giver.held()
+    assert held.forget() is False
+    await held.get(soon())
+    giver.now += 9
+    assert (held.forget(), held.now()) == (False, "token-1")
+    giver.now += 2
+    assert (held.forget(), held.now(), held.forget()) == (True, None, False)
+    assert await held.get(soon()) == "token-2"
+    assert held.forget() is False, "the refusals of calls that were under way are of the one before"
+
+
 async def test_work_in_a_thread_gives_its_result_or_its_exception() -> None:
-    assert await in_thread(lambda: 7) == 7
+    assert await in_thread(lambda: 7, "seven") == 7
     with pytest.raises(ValueError, match="seven"):
-        await in_thread(lambda: int("seven"))
+        await in_thread(lambda: int("seven"), "seven")

@@ -37,6 +37,7 @@ def test_limits_of_fetches_and_who_may_have_any_are_applied_by_a_reload() -> Non
     section = {
         "max_bytes": 2048,
         "max_call_bytes": 4096,
+        "max_held_bytes": 8192,
         "max_count": 3,
         "seconds": 1,
         "parallel": 2,
@@ -46,7 +47,7 @@ def test_limits_of_fetches_and_who_may_have_any_are_applied_by_a_reload() -> Non
     }
     found.use(Settings.model_validate({"media": section}))
     assert found.media() == MediaLimits(
-        2048, 4096, 3, 1.0, 2, allow_http=True, ports=(8443,), hosts=("cdn.example", "*.a.example")
+        2048, 4096, 8192, 3, 1.0, 2, allow_http=True, ports=(8443,), hosts=("cdn.example", "*.a.example")
     )
 
 

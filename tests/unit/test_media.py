@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from service.domain.fields import Field
-from service.domain.media import FetchedMedia, file_name_of, is_text, media_type_of, sniff, sniff_base64
+from service.domain.media import (
+    DataUri,
+    FetchedMedia,
+    TextCheck,
+    file_name_of,
+    is_text,
+    media_type_of,
+    sniff,
+    sniff_base64,
+)
 from tests.support.chats import complaints, read
+from tests.support.fetched import fetched
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
@@ -78,8 +88,32 @@ def test_a_file_is_named_after_its_address_where_that_names_one(url: str, media_
     assert file_name_of(url, media_type) == name
 
 
-def test_what_was_fetched_reads_as_a_data_uri() -> None:
-    assert FetchedMedia("image/png", b"\x89PNG").data_uri() == "data:image/png;base64,iVBORw=="
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 64])
+def test_bytes_that_come_one_after_another_read_as_one_data_uri(step: int) -> None:
+    data = b"\x89PNG" + bytes(range(128))
+    uri = DataUri()
+    for start in range(0, len(data), step):
+        uri.feed(data[start : start + step])
+    assert uri.finish("image/png") == fetched("image/png", data)
+    assert DataUri().finish("text/plain") == FetchedMedia("text/plain", 0, "data:text/plain;base64,")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "passes"),
+    [
+        (["Gr\u00fc\u00dfe".encode()[:3], "Gr\u00fc\u00dfe".encode()[3:]], True),
+        (["Gr\u00fc".encode()[:3]], False),
+        ([b"text", b"\xff"], False),
+        ([b"text", b"a\x00b"], False),
+        ([b"%P", b"DF-1.7"], False),
+    ],
+    ids=["a letter in two pieces", "half a letter", "no UTF-8", "a zero", "a PDF in two pieces"],
+)
+def test_text_is_known_piece_by_piece(pieces: list[bytes], passes: bool) -> None:
+    check = TextCheck()
+    for piece in pieces:
+        check.feed(piece)
+    assert check.passes() is passes
 
 
 @pytest.mark.parametrize("stated", ["png", "jpeg", "gif", "webp"])
@@ -139,6 +173,6 @@ def test_each_address_is_kept_with_the_first_place_where_it_stands() -> None:
     needs = read(messages=[*said({"type": "text", "text": "x"}, image), *said(image, other)]).needs
     assert needs.fields[Field.IMAGE_URL] == "messages[0].content[1].image_url.url"
     assert needs.addresses == {
-        "https://a.example/b.png": "messages[0].content[1].image_url.url",
-        "HTTPS://a.example/c.png": "messages[1].content[1].image_url.url",
+        (Field.IMAGE_URL, "https://a.example/b.png"): "messages[0].content[1].image_url.url",
+        (Field.IMAGE_URL, "HTTPS://a.example/c.png"): "messages[1].content[1].image_url.url",
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import orjson
 import pytest
 
 from adapters.providers.openai_chat import DIALECT
+from service.domain.catalog import Price
+from service.domain.cost import cost_of
 from service.domain.events import (
     VISIBLE,
     AudioDelta,
@@ -359,6 +362,21 @@ def test_usage_keeps_every_count_zero_included() -> None:
         extra=(("prompt_tokens_details.odd", '{"a":1}'), ("cost", "0.5")),
     )
     assert stream(chunk({"content": "a"}, "stop"), {"id": "a-1", "choices": [], "usage": usage})[-1] == expected
+
+
+def test_reasoning_that_only_the_total_includes_is_told_and_paid_as_output() -> None:
+    def counted(written: int, total: int) -> Usage | None:
+        details = {"reasoning_tokens": 20}
+        usage = {"prompt_tokens": 10, "completion_tokens": written, "total_tokens": total}
+        return fold(
+            stream(chunk({"content": "a"}, "stop", usage=usage | {"completion_tokens_details": details}))
+        ).usage
+
+    inside = Usage(10, 25, 35, reasoning_tokens=20)
+    assert counted(5, 35) == counted(25, 35) == inside
+    assert counted(25, 99) == Usage(10, 25, 99, reasoning_tokens=20), "a total that nothing explains says nothing"
+    price = Price(Decimal(1), Decimal(100), reasoning=Decimal(1000))
+    assert cost_of(price, inside) == 10 + 5 * 100 + 20 * 1000
 
 
 def test_usage_in_every_chunk_ends_with_the_last() -> None:

@@ -30,6 +30,7 @@ from service.domain.events import (
     ToolCallStart,
     TopToken,
     UrlCitation,
+    Usage,
 )
 from service.domain.failure import Failure, FailureKind, UpstreamError
 from service.domain.fold import fold
@@ -488,6 +489,12 @@ def test_further_counts_keep_their_names() -> None:
     assert (found.cached_tokens, found.reasoning_tokens) == (1, 3)
     assert found.details == (("prompt.image_tokens", 2),)
     assert found.extra == (("completion_tokens_details.per_turn", "[7]"), ("cost", "0.5"))
+
+
+def test_reasoning_that_only_the_total_includes_is_told_as_output() -> None:
+    counts = {"input_tokens": 10, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 20}}
+    expected = Usage(10, 25, 35, reasoning_tokens=20)
+    assert read(message("Hi"), usage=counts | {"total_tokens": 35}).usage == expected
 
 
 # Failures.

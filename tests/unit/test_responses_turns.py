@@ -292,8 +292,8 @@ def test_content_of_every_kind_becomes_its_part_and_names_what_an_endpoint_needs
     }
     assert needs.dialects == {NATIVE: "input[0].content[5]"}
     assert needs.addresses == {
-        "https://a.example/b.png": "input[0].content[1].image_url",
-        "https://a.example/b.pdf": "input[0].content[3].file_url",
+        (Field.IMAGE_URL, "https://a.example/b.png"): "input[0].content[1].image_url",
+        (Field.FILE_URL, "https://a.example/b.pdf"): "input[0].content[3].file_url",
     }
 
 
@@ -478,7 +478,7 @@ def test_what_history_holds_counts_for_the_choice_of_an_endpoint() -> None:
     needs = whole(input="and?", history=history)[1]
     path = "previous_response_id[msg_a].content[0].image_url"
     assert needs.fields == {Field.IMAGE_INPUT: path, Field.IMAGE_URL: path}
-    assert needs.addresses == {"https://a.example/b.png": path}
+    assert needs.addresses == {(Field.IMAGE_URL, "https://a.example/b.png"): path}
     assert needs.server_tools == {"previous_response_id[ws_b]": NATIVE}
 
 

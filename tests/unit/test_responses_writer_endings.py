@@ -209,9 +209,10 @@ def test_what_the_answer_adds_stands_in_the_response_and_never_in_place_of_our_f
 
 
 def test_counts_without_a_place_stand_beside_the_usage() -> None:
-    used = Usage(1, 2, 3, cache_write_tokens=4, details=(("prompt.video_tokens", 5),), extra=(("spent", "0.1"),))
+    details = (("prompt.video_tokens", 5), ("completion.rejected_prediction_tokens", 0))
+    used = Usage(1, 2, 3, cache_write_tokens=4, details=details, extra=(("spent", "0.1"),))
     usage = made(START, TextDelta("Hi"), STOP, used).usage
-    assert dict(usage.extra) == {"prompt.video_tokens": "5", "spent": "0.1"}
+    assert dict(usage.extra) == {"prompt_video_tokens": "5", "spent": "0.1"}
     assert usage.input_tokens_details.cache_write_tokens == 4
 
 

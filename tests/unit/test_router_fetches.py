@@ -22,13 +22,14 @@ from service.domain.routing import Decision, Filter, Needs, WantedModel
 from service.domain.selection import Selection
 from service.router import Router
 from tests.support.catalogs import EVERY_FIELD, endpoint, model
+from tests.support.fetched import fetched
 from tests.support.upstreams import FakeClock, FakeUpstream, RecordingTelemetry, Script, context, fails, says
 
 BOTH = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 A, B = "https://a.example/a.png", "https://b.example/dir/b.pdf"
 IMAGES = Field.IMAGE_URL
 BYTES_ONLY = EVERY_FIELD - {Field.IMAGE_URL, Field.FILE_URL}
-PNG, PDF = FetchedMedia("image/png", b"\x89PNG"), FetchedMedia("application/pdf", b"%PDF-")
+PNG, PDF = fetched("image/png", b"\x89PNG"), fetched("application/pdf", b"%PDF-")
 ASKED = Generation(
     (Turn(Role.USER, (Text("hi"), Image(A, "low"), File(url=B), Image("data:image/png;base64,AAAA"))),)
 )
@@ -39,7 +40,7 @@ NEEDS = Needs(
         Field.FILE_INPUT: "input[1]",
         Field.FILE_URL: "input[1].file_url",
     },
-    addresses={A: "input[0].image_url", B: "input[1].file_url"},
+    addresses={(IMAGES, A): "input[0].image_url", (Field.FILE_URL, B): "input[1].file_url"},
 )
 
 
@@ -52,6 +53,7 @@ class FakeFetcher:
         self._seconds = seconds
         self.asked: list[list[Wanted]] = []
         self.patience: list[float] = []
+        self.held = 0
 
     async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
         self.asked.append(list(wanted))
@@ -63,7 +65,11 @@ class FakeFetcher:
         for each in found:
             if isinstance(each, ServiceError):
                 raise each
+        self.held += len(found)
         return [each for each in found if isinstance(each, FetchedMedia)]
+
+    def release(self, media: Sequence[FetchedMedia]) -> None:
+        self.held -= len(media)
 
 
 class World:
@@ -99,7 +105,7 @@ class World:
         selection = Selection(
             (WantedModel(model("vendor/model", *self.rows)),), Policy(preferences or Preferences())
         )
-        call = self._context(fetch=fetch, seconds=seconds)
+        call = self.context(fetch=fetch, seconds=seconds)
         if not streamed:
             answer = await self.router.call(generation, needs, selection, call)
             return fold(answer.events), answer.decision
@@ -114,7 +120,7 @@ class World:
             await self.ask(**more)  # type: ignore[arg-type]
         return caught.value
 
-    def _context(self, *, fetch: bool, seconds: float) -> CallContext:
+    def context(self, *, fetch: bool, seconds: float) -> CallContext:
         principal = Principal("local", fetch_media=fetch)
         return replace(context(), principal=principal, deadline=self.clock() + seconds)
 
@@ -131,8 +137,8 @@ async def test_an_endpoint_that_takes_bytes_only_gets_them_in_place_of_addresses
     assert w.media.asked == [[Wanted(A, "image", "input[0].image_url"), Wanted(B, "file", "input[1].file_url")]]
     assert parts(w.upstream.generations[0]) == (
         Text("hi"),
-        Image(PNG.data_uri(), "low"),
-        File(data=PDF.data_uri(), filename="b.pdf"),
+        Image(PNG.data_uri, "low"),
+        File(data=PDF.data_uri, filename="b.pdf"),
         Image("data:image/png;base64,AAAA"),
     )
     assert decision.ignored == ()
@@ -162,7 +168,7 @@ async def test_what_is_fetched_serves_all_attempts_of_the_call() -> None:
     await w.ask()
     assert [[wanted.url for wanted in asked] for asked in w.media.asked] == [[B], [A]]
     assert w.upstream.generations[0] is ASKED
-    assert parts(w.upstream.generations[2])[1] == Image(PNG.data_uri(), "low")
+    assert parts(w.upstream.generations[2])[1] == Image(PNG.data_uri, "low")
     assert w.upstream.generations[2] is w.upstream.generations[3]
 
 
@@ -176,35 +182,97 @@ async def test_an_address_that_stands_twice_is_fetched_once_and_within_tool_resu
     await w.ask(Generation(turns))
     assert [wanted.url for wanted in w.media.asked[0]] == [A, B]
     sent = w.upstream.generations[0].turns
-    assert sent[0].parts == (Image(PNG.data_uri()),)
+    assert sent[0].parts == (Image(PNG.data_uri),)
     assert sent[1] is turns[1]
     (result,) = sent[2].parts
     assert isinstance(result, ToolResult)
-    assert result.parts == (Text("see"), Image(PNG.data_uri()), File(data=PDF.data_uri(), filename="x.pdf"))
+    assert result.parts == (Text("see"), Image(PNG.data_uri), File(data=PDF.data_uri, filename="x.pdf"))
+
+
+GONE = invalid("input[0].image_url", "could not be fetched: its host answers 404")
 
 
 @BOTH
-async def test_a_failed_fetch_ends_the_call_and_is_no_fault_of_the_endpoint(streamed: bool) -> None:
+async def test_what_cannot_be_had_is_the_callers_error_and_no_endpoints_fault(streamed: bool) -> None:
     row = endpoint("a", expressible=BYTES_ONLY)
-    gone = invalid("input[0].image_url", "could not be fetched: its host answers 404")
-    w = World({row: says("ok"), endpoint("b", price="2"): says("never")}, {A: gone, B: PDF})
+    w = World({row: says("ok"), endpoint("b", price="2", expressible=BYTES_ONLY): says("no")}, {A: GONE, B: PDF})
     error = await w.error(streamed=streamed)
     assert error.reason is Reason.INVALID_REQUEST
     assert [violation.path for violation in error.violations] == ["input[0].image_url"]
     assert w.upstream.asked() == []
     assert (w.telemetry.outcomes(), w.telemetry.failures) == ([], [])
     assert w.health.cooling_until(row.id, w.clock()) is None
+    assert len(w.media.asked) == 1, "the second endpoint needs the same, which is not there"
 
 
-async def test_a_failed_fetch_for_a_fallback_ends_the_call_with_its_own_error() -> None:
-    gone = invalid("input[0].image_url", "could not be fetched")
-    rows = {
-        endpoint("a"): fails(FailureKind.SERVER_ERROR),
-        endpoint("b", expressible=BYTES_ONLY, price="2"): says("x"),
+@BOTH
+async def test_who_takes_the_address_that_cannot_be_had_here_is_asked_next(streamed: bool) -> None:
+    w = World(
+        {endpoint("a", expressible=BYTES_ONLY): says("no"), endpoint("b", price="2"): says("ok")},
+        {A: GONE, B: PDF},
+    )
+    folded, decision = await w.ask(streamed=streamed)
+    assert folded.choices[0].text == "ok"
+    assert w.upstream.generations == [ASKED]
+    assert (decision.provider_slug, decision.fallback_count) == ("b", 0)
+    assert w.telemetry.outcomes() == [("b/vendor/model", "ok")]
+
+
+async def test_what_cannot_be_had_takes_no_attempt_from_the_others() -> None:
+    rows: dict[Endpoint, Script | list[Script]] = {
+        endpoint(f"a{number}", price=str(number), expressible=BYTES_ONLY): says("no") for number in range(1, 5)
     }
-    w = World(rows, {A: gone, B: PDF})  # type: ignore[arg-type]
-    assert (await w.error()).violations == gone.violations
+    w = World(rows | {endpoint("b", price="9"): says("ok")}, {A: GONE, B: PDF})
+    folded, _ = await w.ask()
+    assert folded.choices[0].text == "ok"
+
+
+async def test_a_providers_failure_is_told_before_what_could_not_be_fetched_and_lists_it() -> None:
+    asked, other = endpoint("a"), endpoint("b", expressible=BYTES_ONLY, price="2")
+    w = World({asked: fails(FailureKind.SERVER_ERROR), other: says("x")}, {A: GONE, B: PDF})
+    error = await w.error()
+    assert error.reason is Reason.PROVIDER_UNAVAILABLE
+    assert [endpoint_id for endpoint_id, _ in error.endpoints] == [asked.id, other.id]
+    assert error.endpoints[1][1].startswith("not asked: input[0].image_url")
     assert w.telemetry.outcomes() == [("a/vendor/model", "server_error")]
+
+
+async def test_what_could_not_be_fetched_is_told_before_a_mistake_of_the_operators() -> None:
+    rows = {endpoint("a"): fails(FailureKind.AUTH), endpoint("b", expressible=BYTES_ONLY, price="2"): says("x")}
+    w = World(rows, {A: GONE, B: PDF})  # type: ignore[arg-type]
+    assert (await w.error()).violations == GONE.violations
+
+
+async def test_a_files_error_names_the_file_where_an_image_has_the_same_address() -> None:
+    turns = (Turn(Role.USER, (Image(A), File(url=A))),)
+    needs = replace(NEEDS, addresses={(IMAGES, A): "input[0].image_url", (Field.FILE_URL, A): "input[1].file_url"})
+    w = World({endpoint("a", expressible=EVERY_FIELD - {Field.FILE_URL}): says("ok")}, {A: PDF})
+    await w.ask(Generation(turns), needs)
+    assert w.media.asked == [[Wanted(A, "file", "input[1].file_url")]]
+
+
+@BOTH
+async def test_what_was_fetched_is_given_back_when_the_call_is_over(streamed: bool) -> None:
+    broken = endpoint("a", expressible=BYTES_ONLY)
+    w = World(
+        {broken: fails(FailureKind.SERVER_ERROR), endpoint("b", expressible=BYTES_ONLY, price="2"): says("ok")}
+    )
+    await w.ask(streamed=streamed)
+    assert w.media.held == 0
+    w = World({broken: fails(FailureKind.SERVER_ERROR)})
+    await w.error(streamed=streamed)
+    assert (len(w.media.asked), w.media.held) == (1, 0)
+
+
+async def test_what_was_fetched_is_held_while_its_answer_is_streamed() -> None:
+    row = endpoint("a", expressible=BYTES_ONLY)
+    w = World({row: says("ok")})
+    selection = Selection((WantedModel(model("vendor/model", row)),), Policy(Preferences()))
+    run = w.router.open(ASKED, NEEDS, selection, w.context(fetch=True, seconds=60.0))
+    await run.next()
+    assert w.media.held == 2
+    await run.aclose()
+    assert w.media.held == 0
 
 
 async def test_the_deadline_bounds_the_fetch_and_is_told_as_such() -> None:
@@ -221,23 +289,69 @@ async def test_a_fetch_does_not_count_into_an_attempts_time() -> None:
     assert [attempt[2] for attempt in w.telemetry.attempts] == [0.0]
 
 
-async def test_while_fetching_no_place_of_an_endpoint_is_held() -> None:
-    row = replace(endpoint("a", expressible=BYTES_ONLY), concurrency=1)
-    w = World({row: says("ok")})
-    slot = w.router.capacity.enter(row, background=False)
-    assert slot is not None
-    assert w.router.capacity.busy(row) is not None
-    w.router.capacity.leave(slot)
+def watched(w: World, row: Endpoint) -> list[str | None]:
+    """What stands in the way of another call to `row` at the moments at which something is fetched."""
     seen: list[str | None] = []
     fetch = w.media.fetch
 
-    async def watched(wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+    async def fetch_and_look(wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
         seen.append(w.router.capacity.busy(row))
         return await fetch(wanted, seconds)
 
-    w.media.fetch = watched  # type: ignore[method-assign]
+    w.media.fetch = fetch_and_look  # type: ignore[method-assign]
+    return seen
+
+
+async def test_while_fetching_no_place_of_an_endpoint_is_held() -> None:
+    row = replace(endpoint("a", expressible=BYTES_ONLY), concurrency=1)
+    w = World({row: says("ok")})
+    seen = watched(w, row)
     await w.ask()
     assert seen == [None]
+
+
+async def test_while_fetching_for_a_fallback_no_place_of_an_endpoint_is_held() -> None:
+    row = replace(endpoint("b", expressible=BYTES_ONLY, price="2"), concurrency=1)
+    w = World({endpoint("a"): fails(FailureKind.SERVER_ERROR), row: says("ok")})
+    seen = watched(w, row)
+    folded, _ = await w.ask()
+    assert (folded.choices[0].text, seen) == ("ok", [None])
+
+
+async def test_for_a_full_endpoint_nothing_is_fetched_while_another_has_room() -> None:
+    full = replace(endpoint("a", expressible=BYTES_ONLY), concurrency=1)
+    w = World({full: says("no"), endpoint("b", price="2"): says("ok")})
+    assert w.router.capacity.enter(full) is not None
+    folded, _ = await w.ask()
+    assert (folded.choices[0].text, w.media.asked) == ("ok", [])
+
+
+async def test_what_a_full_endpoint_needs_is_fetched_before_its_place_is_waited_for() -> None:
+    full = replace(endpoint("a", expressible=BYTES_ONLY), concurrency=1)
+    w = World({full: says("ok")})
+    slot = w.router.capacity.enter(full)
+    assert slot is not None
+    fetch = w.media.fetch
+
+    async def fetch_then_leave(wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+        media = await fetch(wanted, seconds)
+        w.router.capacity.leave(slot)
+        assert w.router.capacity.busy(full) is None
+        return media
+
+    w.media.fetch = fetch_then_leave  # type: ignore[method-assign]
+    folded, _ = await w.ask()
+    assert (folded.choices[0].text, len(w.media.asked)) == ("ok", 1)
+    assert w.telemetry.in_flight == {full.id: 0}
+
+
+async def test_a_full_endpoint_that_cannot_be_sent_what_it_needs_is_not_waited_for() -> None:
+    full = replace(endpoint("a", expressible=BYTES_ONLY), concurrency=1)
+    w = World({full: says("no")}, {A: GONE, B: PDF})
+    assert w.router.capacity.enter(full) is not None
+    begun = w.clock()
+    assert (await w.error()).violations == GONE.violations
+    assert w.clock() == begun
 
 
 @BOTH

@@ -87,6 +87,18 @@ def test_the_short_way_and_the_long_way_agree(values: list[bytes], cut: int) -> 
     assert parse(short[:cut], short[cut:]) == parse(long) == data(*values)
 
 
+_BLOCKS = st.sampled_from(
+    [b"event: a\ndata: {}", b"event: b\ndata: x", b"event: c", b"event: d\ndata: 1\ndata: 2", b"data: y", b": z"]
+)
+
+
+@given(st.lists(_BLOCKS, min_size=1), st.integers(0, 120))
+def test_events_with_names_are_the_same_the_short_way_and_the_long_way(blocks: list[bytes], cut: int) -> None:
+    short = b"".join(block + b"\n\n" for block in blocks)
+    long = short.replace(b"\n", b"\r\n")
+    assert parse(short[:cut], short[cut:]) == parse(long) == parse(*(bytes([byte]) for byte in short))
+
+
 @pytest.mark.parametrize("size", [1, 100, 5000])
 def test_an_event_over_the_limit_is_a_protocol_error(size: int) -> None:
     for stream in (b"data: " + b"x" * 3000 + b"\n\n", b"data: xxxx\n" * 400, b"{" + b"x" * 3000):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from typing import Any, Never
 
 import pytest
 
+from service import structured
 from service.domain.errors import Reason, ServiceError
 from service.structured import SchemaCheck
 
@@ -47,7 +47,6 @@ def test_json_that_matches_is_without_complaint(schema: object, text: str) -> No
         ({"type": "array", "uniqueItems": True}, "[{}, [], {}]", "uniqueItems"),
         ({"properties": {"a": {"minimum": 3}}}, '{"a":2}', "properties/a/minimum"),
         ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "null"}]}, "[1]", "items/0"),
-        ({"properties": {"a": {}}, "unevaluatedProperties": False}, '{"b":1}', "unevaluatedProperties"),
     ],
 )
 def test_json_that_does_not_match_is_told_by_its_place_in_the_schema(
@@ -70,14 +69,29 @@ def test_what_is_no_schema_is_refused_by_its_path_before_anything_is_sent(schema
 
 
 @pytest.mark.parametrize(
-    "reference", ["http://127.0.0.1:9/a", "https://example.com/a", "file:///etc/passwd", "other.json"]
+    ("schema", "why"),
+    [
+        ({"$ref": "http://127.0.0.1:9/a"}, "none is fetched"),
+        ({"$ref": "file:///etc/passwd"}, "none is fetched"),
+        ({"$ref": "other.json"}, "none is fetched"),
+        ({"pattern": "(a+)+$"}, "regular expressions"),
+        ({"patternProperties": {"(a+)+$": {}}}, "regular expressions"),
+        ({"unevaluatedProperties": False}, "unevaluatedProperties"),
+    ],
 )
-def test_no_reference_is_ever_fetched(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: object, **__: object) -> Never:
-        raise AssertionError("something was fetched")
+def test_what_nobody_here_judges_is_refused_before_anything_is_sent(schema: object, why: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        SchemaCheck(json.dumps(schema)).prepare()
+    assert caught.value.reason is Reason.INVALID_REQUEST
+    assert why in caught.value.message
 
-    monkeypatch.setattr(urllib.request, "urlopen", never)
-    assert "leads nowhere" in (complaint({"$ref": reference}, "1") or "")
+
+def test_a_check_that_breaks_is_an_answer_that_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_schema: object, _value: object) -> Never:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(structured, "complaint", breaks)
+    assert complaint({}, '"secret"') == "can't be checked against the schema (KeyError)"
 
 
 def doubling(levels: int) -> dict[str, Any]:
@@ -92,14 +106,11 @@ def doubling(levels: int) -> dict[str, Any]:
     ("schema", "text"),
     [
         (doubling(40), "1"),
-        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": doubling(40)}, "[1]"),
         ({"$ref": "#"}, "1"),
         ({"items": {"$ref": "#"}}, "[" * 900 + "]" * 900),
-        ({"uniqueItems": True}, json.dumps([[number] for number in range(5000)])),
+        ({"uniqueItems": True}, json.dumps([[number] for number in range(500_000)])),
         ({"items": {"enum": list(range(5000))}}, json.dumps([-1] * 5000)),
         ({"multipleOf": 3}, "1e9999999"),
-        ({"pattern": "(a+)+$"}, json.dumps("a" * 40 + "!")),
-        ({"patternProperties": {"(a+)+$": {}}}, json.dumps({"a" * 40 + "!": 1})),
     ],
 )
 def test_a_check_that_would_take_for_ever_is_given_up(schema: dict[str, Any], text: str) -> None:

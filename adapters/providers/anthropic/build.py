@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.schema_text import parameters_of
 from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -19,6 +20,7 @@ from .thinking import write_thinking
 
 _PATH: Final = "/messages"
 _HEADERS: Final = (("content-type", "application/json"), ("anthropic-version", "2023-06-01"))
+_NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
 
 DEFAULT_MAX_TOKENS: Final = 4096
 """`max_tokens` when neither the request nor the catalogue sets a limit: the API demands one, at least 1."""
@@ -87,22 +89,13 @@ def _write_output(body: dict[str, Any], generation: Generation, can: frozenset[F
 def _tool(tool: Tool, index: int) -> dict[str, Any]:
     if not isinstance(tool, FunctionTool):
         raise invalid(f"tools[{index}]", "this endpoint takes function tools only")
-    written: dict[str, Any] = {"name": tool.name, "input_schema": _parameters(tool.parameters)}
+    schema = _NO_ARGUMENTS if tool.parameters is None else parameters_of(tool.parameters)
+    written: dict[str, Any] = {"name": tool.name, "input_schema": schema}
     if tool.description:
         written["description"] = tool.description
     if tool.strict is not None:
         written["strict"] = tool.strict
     return written
-
-
-def _parameters(schema: str | None) -> Any:
-    """A function's schema: an object's, also where the caller left that unsaid."""
-    if schema is None:
-        return {"type": "object", "properties": {}}
-    parsed = orjson.loads(schema)
-    if isinstance(parsed, dict) and "type" not in parsed:
-        return {"type": "object", **parsed}
-    return orjson.Fragment(schema)
 
 
 def _tool_choice(generation: Generation, can: frozenset[Field]) -> dict[str, Any] | None:

@@ -51,11 +51,12 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
     system: list[Block] = []
     messages: list[dict[str, Any]] = []
     for index, turn in enumerate(turns):
-        blocks = [
-            block
-            for place, part in enumerate(turn.parts)
-            if (block := _block(part, turn.role, f"messages[{index}]", place, can)) is not None
-        ]
+        path = f"messages[{index}]"
+        blocks: list[Block] = []
+        for place, part in enumerate(turn.parts):
+            block = _text(part, can) if type(part) is Text else _block(part, turn.role, path, place, can)
+            if block is not None:
+                blocks.append(block)
         if not blocks:
             continue
         if turn.role in (Role.SYSTEM, Role.DEVELOPER):
@@ -69,9 +70,11 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
     if not messages:
         raise invalid("messages", "this endpoint needs a user message that is not blank")
     for message in messages:
-        if message["role"] == "user":
-            message["content"].sort(key=_results_first)
-        message["content"] = _short(message["content"])
+        content = message["content"]
+        if len(content) == 1:
+            message["content"] = _short(content)
+        elif message["role"] == "user":
+            content.sort(key=_results_first)
     return _short(system) if system else "", messages
 
 
@@ -110,7 +113,8 @@ def _block(part: Part, role: Role, path: str, place: int, can: frozenset[Field])
 def _text(part: Text, can: frozenset[Field]) -> Block | None:
     if not part.text.strip():
         return None
-    return _cached({"type": "text", "text": part.text}, part, can)
+    block = {"type": "text", "text": part.text}
+    return _cached(block, part, can) if part.cache_breakpoint else block
 
 
 def _media(part: Image | File, path: str, can: frozenset[Field]) -> Block:

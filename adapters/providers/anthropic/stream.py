@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
-from adapters.providers.sse import SseEvent, SseParser
-from service.domain.events import Event, Start
+from adapters.providers.openai_chat.alike import AlikeChunks
+from adapters.providers.sse import SseEvent, SseParser, event_of
+from service.domain.events import Event, Start, TextDelta
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
 from .answer import Blocks, finish, protocol_error, usage_of
 from .errors import failure_in
 from .read import read
+
+_TEXT: Final = b'"text":'
+_PLAIN: Final = frozenset({"type", "text"})
 
 
 class StreamDecoder:
@@ -22,10 +27,11 @@ class StreamDecoder:
     stream loses events.
     """
 
-    __slots__ = ("_blocks", "_done", "_error", "_parser", "_started", "_stop_reason", "_usage")
+    __slots__ = ("_alike", "_blocks", "_done", "_error", "_parser", "_started", "_stop_reason", "_usage")
 
     def __init__(self) -> None:
         self._parser = SseParser()
+        self._alike = AlikeChunks(_TEXT)
         self._blocks = Blocks()
         self._started = False
         self._done = False
@@ -41,7 +47,15 @@ class StreamDecoder:
         """
         if self._error is not None:
             raise self._error
-        return self._events(self._parser.feed(data))
+        found = self._parser.named(data)
+        if found is None:
+            return self._events(self._parser.feed(data))
+        pieces, rest = found
+        events = self._events(pieces=pieces)
+        if rest and self._error is None:
+            # What is left is no whole event: it is kept until its end comes.
+            events.extend(self._events(self._parser.feed(rest)))
+        return events
 
     def end(self) -> list[Event]:
         """What the last bytes held.
@@ -71,12 +85,14 @@ class StreamDecoder:
         """The error that `_events` keeps back until what came before it is taken."""
         return self._error
 
-    def _events(self, received: list[SseEvent]) -> list[Event]:
+    def _events(self, received: Sequence[SseEvent] = (), pieces: Sequence[bytes] = ()) -> list[Event]:
+        """Of events that were `received`, or of `pieces` as the parser gives them."""
         events: list[Event] = []
         try:
             for _, data in received:
                 if data and not self._done:
                     self._take(orjson.loads(data), events)
+            self._run(pieces, events)
         except UpstreamError as error:
             self._error = error
         except orjson.JSONDecodeError:
@@ -86,6 +102,24 @@ class StreamDecoder:
         if self._error is not None and not events:
             raise self._error
         return events
+
+    def _run(self, pieces: Sequence[bytes], out: list[Event]) -> None:
+        at, alike = 0, self._alike
+        while at < len(pieces) and not self._done:
+            if alike.known:
+                token, at = alike.run(pieces, at)
+                if token is not None:
+                    self._blocks.text(token.text, out)
+                    continue
+            piece = pieces[at]
+            at += 1
+            received = event_of(piece)
+            if received is None or not received.data:
+                continue
+            event = orjson.loads(received.data)
+            self._take(event, out)
+            if event["type"] == "content_block_delta" and event["delta"].keys() == _PLAIN:
+                alike.learn(piece, TextDelta(event["delta"]["text"]))
 
     def _take(self, event: dict[str, Any], out: list[Event]) -> None:
         kind = event["type"]

@@ -1,6 +1,10 @@
 """Reasoning effort as Anthropic's thinking: a level for models that think adaptively, a budget for older ones.
 
 Which model takes what stands in the catalogue (`efforts`); the tables here are for models that it says nothing of.
+
+A budget is the most that is spent, the catalogue's as well: the limit of the answer counts thinking too, so where
+its share is smaller, that is the budget. It only ever becomes less, down to LEAST_BUDGET; what has no room for
+that is refused. Refusing every limit below a model's largest budget would refuse what most callers send.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import orjson
 
 from adapters.providers.anthropic.schema import checked_schema
 from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.schema_text import parameters_of
 from service.domain.catalog import Endpoint
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -109,7 +110,7 @@ def _tool(tool: Tool, index: int) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": checked_name(tool.name, f"tools[{index}].function.name")}
     if tool.description and tool.description.strip():
         spec["description"] = tool.description
-    spec["inputSchema"] = {"json": _parameters(tool.parameters)}
+    spec["inputSchema"] = {"json": _NO_ARGUMENTS if tool.parameters is None else parameters_of(tool.parameters)}
     if tool.strict:
         spec["strict"] = True
     return {"toolSpec": spec}
@@ -119,16 +120,6 @@ def _earlier_tool(name: str) -> dict[str, Any]:
     return {
         "toolSpec": {"name": name, "description": _CALLED_EARLIER, "inputSchema": {"json": {"type": "object"}}}
     }
-
-
-def _parameters(schema: str | None) -> Any:
-    """A function's schema: an object's, also where the caller left that unsaid."""
-    if schema is None:
-        return _NO_ARGUMENTS
-    parsed = orjson.loads(schema)
-    if isinstance(parsed, dict) and "type" not in parsed:
-        return {"type": "object", **parsed}
-    return orjson.Fragment(schema)
 
 
 def _write_output(body: dict[str, Any], generation: Generation, can: frozenset[Field]) -> None:

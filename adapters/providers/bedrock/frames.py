@@ -20,8 +20,9 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 _MAX_HEADER_BYTES: Final = 128 * 1024
 _LONGEST_REMEMBERED: Final = 256
 _PRELUDE: Final = struct.Struct("!III")
-_CRC: Final = struct.Struct("!I")
-_LEAST: Final = _PRELUDE.size + _CRC.size
+_PRELUDE_BYTES: Final = _PRELUDE.size
+_CRC_BYTES: Final = 4
+_LEAST: Final = _PRELUDE_BYTES + _CRC_BYTES
 
 
 class Kind(NamedTuple):
@@ -31,6 +32,8 @@ class Kind(NamedTuple):
     name: str
     message: str = ""
 
+
+_NONE: Final = Kind("", "")
 
 Frame: TypeAlias = tuple[Kind, bytes]
 """A frame whose checksums are right: what it is, and its payload."""
@@ -45,7 +48,7 @@ class Frames:
         self._max = max_frame_bytes
         self._held: list[bytes] = []
         self._size = 0
-        self._need = _PRELUDE.size
+        self._need = _PRELUDE_BYTES
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that `data` completes; to be exhausted before the next call.
@@ -62,29 +65,37 @@ class Frames:
             data = b"".join(self._held)
             self._held.clear()
         at, end = 0, len(data)
-        self._need = _PRELUDE.size
-        while end - at >= _PRELUDE.size:
-            total, headers, crc = _PRELUDE.unpack_from(data, at)
-            if crc32(data[at : at + 8]) != crc:
-                raise _broken("a frame's prelude has a wrong checksum")
+        kind, before = _NONE, None
+        self._need = _PRELUDE_BYTES
+        while end - at >= _PRELUDE_BYTES:
+            start = at + _PRELUDE_BYTES
+            total, headers = _lengths(data[at:start])
             if total > self._max or headers > _MAX_HEADER_BYTES or headers > total - _LEAST:
                 raise _broken(f"a frame's lengths ({total}, {headers}) are beyond what is taken")
             if end - at < total:
                 self._need = total
                 break
-            close = at + total - _CRC.size
-            if crc32(data[at:close]) != _CRC.unpack_from(data, close)[0]:
-                raise _broken("a frame has a wrong checksum")
-            start = at + _PRELUDE.size + headers
-            yield _kind(data[at + _PRELUDE.size : start]), data[start:close]
+            close = at + total - _CRC_BYTES
             at += total
+            if crc32(data[at - total : close]) != int.from_bytes(data[close:at], "big"):
+                raise _broken("a frame has a wrong checksum")
+            named = data[start : start + headers]
+            if named != before:
+                kind = _remembered(named) if headers <= _LONGEST_REMEMBERED else _read(named)
+                before = named
+            yield kind, data[start + headers : close]
         if at < end:
             self._held.append(data[at:] if at else data)
             self._size = end - at
 
 
-def _kind(headers: bytes) -> Kind:
-    return _remembered(headers) if len(headers) <= _LONGEST_REMEMBERED else _read(headers)
+@lru_cache(maxsize=1024)
+def _lengths(prelude: bytes) -> tuple[int, int]:
+    """The frame's length and that of its headers, once the prelude's checksum is right: few lengths come often."""
+    total, headers, crc = _PRELUDE.unpack(prelude)
+    if crc32(prelude[:8]) != crc:
+        raise _broken("a frame's prelude has a wrong checksum")
+    return total, headers
 
 
 def _read(headers: bytes) -> Kind:

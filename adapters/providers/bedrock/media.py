@@ -50,8 +50,10 @@ def image_block(image: Image, path: str) -> dict[str, Any]:
     return {"image": {"format": kind, "source": {"bytes": data}}}
 
 
-def document_block(file: File, path: str, names: set[str]) -> dict[str, Any]:
-    """A document with a name that is not among `names`, and then is: names must differ within a request.
+def document_block(file: File, path: str, names: dict[str, int]) -> dict[str, Any]:
+    """A document with a name that is not in `names`, and then is: names must differ within a request.
+
+    `names` holds for each name given how often it was wanted, so that as many files of one name take linear time.
 
     Raises:
         ServiceError: INVALID_REQUEST for a kind of file that is not taken, or one that is not inline.
@@ -97,12 +99,11 @@ def _guess(extension: str, data: str) -> str | None:
     return "pdf" if data.startswith(_PDF_BASE64) else None
 
 
-def _name(stem: str, names: set[str]) -> str:
+def _name(stem: str, names: dict[str, int]) -> str:
     allowed = _SPACES.sub(" ", _NOT_IN_NAMES.sub("-", stem)).strip(" -")
     base = name = allowed[:_LONGEST_NAME].rstrip() or "document"
-    count = 1
     while name in names:
-        count += 1
-        name = f"{base} ({count})"
-    names.add(name)
+        names[base] += 1
+        name = f"{base} ({names[base]})"
+    names[name] = 1
     return name

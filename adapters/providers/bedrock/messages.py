@@ -1,8 +1,8 @@
 """Turns as Converse's system text and messages.
 
 System and developer turns move to `system`; neighbours of one role become one message, so that roles alternate;
-in a user message tool results come first, in an assistant message reasoning does. Blank text has no block: it
-would be refused.
+in a user message tool results come first. An assistant's blocks keep their order: sealed reasoning must come back
+in the place where it was said. Blank text has no block: it would be refused.
 """
 
 from __future__ import annotations
@@ -34,13 +34,16 @@ from service.domain.generation import (
 from .media import audio_block, document_block, image_block
 
 REDACTED: Final = "bedrock-redacted-v1"
-"""Marks reasoning that only its model can read, in answers without any that Claude signed: GPT and Grok give all
-of theirs so, and refuse to be told readable reasoning."""
+"""Marks encrypted reasoning of a model that its answer does not tell: no Claude had signed anything before it. GPT
+and Grok give all of their reasoning so, Claude some of it."""
 
 # Shapes ToolUseId and ToolName.
 _ID: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _CACHE_POINT: Final = {"cachePoint": {"type": "default"}}
+
+MOST_DOCUMENTS: Final = 5
+"""In one message (docs of Message.content, botocore 1.44.5)."""
 
 Block = dict[str, Any]
 _Group = list[Block]  # a block and what must stay behind it: its cache point
@@ -60,15 +63,15 @@ def checked_name(name: str, path: str) -> str:
 class Conversation:
     """`system` and `messages` as they are put together. `tools`: the names of the tools in history, in order.
 
-    `replays` is the format of the reasoning that the model takes back; all other is left out.
+    `replays` are the formats of the reasoning that the model takes back; all other is left out.
     """
 
     __slots__ = ("_can", "_messages", "_names", "_replays", "system", "tools")
 
-    def __init__(self, can: frozenset[Field], replays: str | None) -> None:
+    def __init__(self, can: frozenset[Field], replays: frozenset[str]) -> None:
         self._can = can
         self._replays = replays
-        self._names: set[str] = set()  # of documents
+        self._names: dict[str, int] = {}  # of documents
         self._messages: list[tuple[str, str, list[_Group]]] = []  # role, path of the first turn, content
         self.system: list[Block] = []
         self.tools: dict[str, None] = {}
@@ -91,21 +94,27 @@ class Conversation:
         return [{"role": role, "content": _ordered(role, groups)} for role, _, groups in self._messages]
 
     def _check_documents(self) -> None:
-        """Docs of Message.content: a document wants a text in the same message."""
+        """Docs of Message.content: documents want a text in the same message, and there may be a few only."""
         for _, path, groups in self._messages:
-            kinds = {kind for group in groups for block in group for kind in block}
+            kinds = [kind for group in groups for block in group for kind in block]
             if "document" in kinds and "text" not in kinds:
                 raise invalid(path, "this endpoint wants a text beside a file in the same message")
+            if kinds.count("document") > MOST_DOCUMENTS:
+                raise invalid(path, f"this endpoint takes at most {MOST_DOCUMENTS} files in a message")
 
     def _add(self, turn: Turn, path: str) -> None:
         groups: list[_Group] = []
         for place, part in enumerate(turn.parts):
+            if type(part) is Text and not part.cache_breakpoint:
+                if part.text.strip():
+                    groups.append([{"text": part.text}])
+                continue
             block = self._block(part, turn.role, path, place)
             if block is not None:
                 groups.append([block, _CACHE_POINT] if self._ends_prefix(part) else [block])
         if not groups:
             return
-        if turn.role in (Role.SYSTEM, Role.DEVELOPER):
+        if turn.role is Role.SYSTEM or turn.role is Role.DEVELOPER:
             self.system += [block for group in groups for block in group]
             return
         role = "assistant" if turn.role is Role.ASSISTANT else "user"
@@ -178,7 +187,7 @@ class Conversation:
 
     def _reasoning(self, part: Reasoning) -> Block | None:
         """The model's own, unchanged."""
-        if part.format is None or part.format != self._replays:
+        if part.format not in self._replays:
             return None
         if part.encrypted is not None:
             return {"reasoningContent": {"redactedContent": part.encrypted}}
@@ -190,8 +199,8 @@ class Conversation:
 def _ordered(role: str, groups: list[_Group]) -> list[Block]:
     if len(groups) == 1:
         return groups[0]
-    first = "reasoningContent" if role == "assistant" else "toolResult"
-    groups.sort(key=lambda group: first not in group[0])
+    if role == "user":
+        groups.sort(key=lambda group: "toolResult" not in group[0])
     return [block for group in groups for block in group]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 
-from service.domain.events import Event, Start
+from adapters.providers.openai_chat.alike import AlikeChunks
+from service.domain.events import Event, Start, TextDelta
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
 from .answer import Blocks, finish, protocol_error, usage_of
 from .errors import failure_named
-from .frames import MAX_FRAME_BYTES, Frames
+from .frames import MAX_FRAME_BYTES, Frames, Kind
 from .read import read
 
 # No frame begins with one of these: it would be larger than any that is taken.
 _JSON: Final = b"{ \t\r\n"
+_DELTA: Final = "contentBlockDelta"
+# Fewer at a time are read faster one by one.
+_SHORTEST_RUN: Final = 3
 
 
 class StreamDecoder:
@@ -25,10 +30,14 @@ class StreamDecoder:
     so that no split of the stream loses events.
     """
 
-    __slots__ = ("_blocks", "_body", "_counted", "_error", "_frames", "_size", "_started", "_stopped", "_texts")
+    __slots__ = (
+        *("_alike", "_blocks", "_body", "_counted", "_error", "_frames", "_size", "_started", "_stopped"),
+        "_texts",
+    )
 
     def __init__(self) -> None:
         self._frames = Frames()
+        self._alike = AlikeChunks(b'"text":')
         self._blocks = Blocks()
         self._started = False
         self._stopped = False
@@ -94,17 +103,52 @@ class StreamDecoder:
         return True
 
     def _read(self, data: bytes, out: list[Event]) -> None:
-        for (kind, name, message), payload in self._frames.feed(data):
-            if kind != "event":
-                raise UpstreamError(failure_named(name, message, payload))
-            document = orjson.loads(payload)
-            if name == "contentBlockDelta" and self._started and not self._stopped:
-                text = document["delta"].get("text")
-                if isinstance(text, str):
-                    self._texts.append(text)
+        deltas: list[bytes] = []
+        content = self._started and not self._stopped
+        delta: Kind | None = None  # frames with the same headers have the same one
+        try:
+            for told, payload in self._frames.feed(data):
+                if told is delta:
+                    deltas.append(payload)
                     continue
-            self._tell_texts(out)
-            self._take(name, document, out)
+                kind, name, message = told
+                if name == _DELTA and kind == "event" and content:
+                    delta = told
+                    deltas.append(payload)
+                    continue
+                if deltas:
+                    # Emptied first: what fails below must not be read twice.
+                    payloads, deltas = deltas, []
+                    self._deltas(payloads, out)
+                if kind != "event":
+                    raise UpstreamError(failure_named(name, message, payload))
+                self._tell_texts(out)
+                self._take(name, orjson.loads(payload), out)
+                content = self._started and not self._stopped
+                delta = delta if content else None
+        finally:
+            self._deltas(deltas, out)
+
+    def _deltas(self, payloads: Sequence[bytes], out: list[Event]) -> None:
+        at, alike = 0, self._alike
+        while at < len(payloads):
+            if alike.known and len(payloads) - at >= _SHORTEST_RUN:
+                token, at = alike.run(payloads, at)
+                if token is not None:
+                    self._texts.append(token.text)
+                    continue
+            payload = payloads[at]
+            at += 1
+            document = orjson.loads(payload)
+            delta = document["delta"]
+            text = delta.get("text")
+            if not isinstance(text, str):
+                self._tell_texts(out)
+                self._take(_DELTA, document, out)
+                continue
+            self._texts.append(text)
+            if len(delta) == 1 and len(payloads) > _SHORTEST_RUN:
+                alike.learn(payload, TextDelta(text))
 
     def _tell_texts(self, out: list[Event]) -> None:
         if self._texts:
@@ -127,7 +171,7 @@ class StreamDecoder:
             self._content(name, document, out)
 
     def _content(self, name: str, document: dict[str, Any], out: list[Event]) -> None:
-        if name == "contentBlockDelta":
+        if name == _DELTA:
             self._blocks.delta(document["contentBlockIndex"], document["delta"], out)
         elif name == "contentBlockStart":
             self._blocks.begin(document["contentBlockIndex"], document["start"], out)

@@ -41,16 +41,18 @@ def claude_of(endpoint: Endpoint) -> str | None:
     return name.replace(".", "-") if vendor == "anthropic" else None
 
 
-def replayed_by(endpoint: Endpoint) -> str | None:
-    """The format of the reasoning that the model takes back in history, None when it takes none.
+def replayed_by(endpoint: Endpoint) -> frozenset[str]:
+    """The formats of the reasoning that the model takes back in history.
 
-    Nova's reasoning holds nothing to take back, DeepSeek refuses it.
+    Nothing in an answer tells whose redacted reasoning it is unless Claude signed some before it: what is not
+    known to be Claude's may be, and Claude refuses a call without the reasoning that led to it. Nova's reasoning
+    holds nothing to take back, DeepSeek refuses it.
     """
     if claude_of(endpoint) is not None:
-        return FORMAT
+        return frozenset({FORMAT, REDACTED})
     vendor = endpoint.model.partition("/")[0]
     encrypts = any(f"{name}." in endpoint.upstream_model or vendor == name for name in _ENCRYPTING)
-    return REDACTED if encrypts else None
+    return frozenset({REDACTED}) if encrypts else frozenset()
 
 
 def write_reasoning(body: dict[str, Any], generation: Generation, endpoint: Endpoint) -> None:

@@ -94,14 +94,14 @@ class AnswerReader:
         counts = document.get("usageMetadata")
         if counts:
             self._usage.update(counts)
-        reader.texts.append(text)
+        reader.keep(text)
         return TextDelta(text, index)
 
     def more(self, text: str, last: dict[str, Any]) -> TextDelta:
         """The text of several plain chunks, the last of which is `last`."""
         index = last["candidates"][0].get("index", 0)
         self._usage.update(last.get("usageMetadata") or ())
-        self._candidates[index].texts.append(text)
+        self._candidates[index].keep(text)
         return TextDelta(text, index)
 
     def close(self, out: list[Event]) -> None:

@@ -9,10 +9,11 @@ from urllib.parse import quote
 import orjson
 
 from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.schema_text import with_first
 from service.domain.catalog import Endpoint
 from service.domain.errors import ServiceError, invalid
 from service.domain.fields import Field
-from service.domain.generation import Generation, Json, JsonSchema
+from service.domain.generation import Generation, JsonSchema
 
 from .contents import ContentWriter
 from .thinking import is_before_3, thinking_config
@@ -25,9 +26,6 @@ _SCHEMA: Final = "response_format.json_schema.schema"
 MAX_STOP: Final = 5
 """The most stop sequences (ai.google.dev/api/generate-content, GenerationConfig)."""
 
-MAX_CHOICES: Final = 8
-"""The most candidates (the same page)."""
-
 _SEEDS: Final = range(-(2**31), 2**31)
 _PLAIN: Final[tuple[tuple[Field, str, str], ...]] = (
     (Field.MAX_OUTPUT_TOKENS, "max_output_tokens", "maxOutputTokens"),
@@ -38,7 +36,8 @@ _PLAIN: Final[tuple[tuple[Field, str, str], ...]] = (
     (Field.TOP_LOGPROBS, "top_logprobs", "logprobs"),
 )
 _TIERS: Final = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
-"""`serviceTier` by service_tier (SDK `google-genai` 3.4: ServiceTier); auto is what a request without one gets."""
+"""`serviceTier` by service_tier (SDK `google-genai` 3.4: ServiceTier). auto is what a request without one gets; a
+tier that Google has no word for is a hint that can't be said, so it is left out too."""
 
 
 def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
@@ -63,9 +62,9 @@ def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> Upstre
         raise invalid("response_format", "this endpoint's model can't be given tools and asked for JSON at once")
     if config:
         body["generationConfig"] = config
-    tier = generation.options.get(Field.SERVICE_TIER)
-    if tier not in (None, "auto") and Field.SERVICE_TIER in can:
-        body["serviceTier"] = _tier(tier)
+    tier = generation.options.get(Field.SERVICE_TIER) if Field.SERVICE_TIER in can else None
+    if isinstance(tier, str) and tier in _TIERS:
+        body["serviceTier"] = _TIERS[tier]
     for name, text in generation.extra.items():
         if name in endpoint.provider.passthrough and name not in body:
             body[name] = orjson.Fragment(text)
@@ -97,10 +96,6 @@ def _write_sampling(config: dict[str, Any], generation: Generation, can: frozens
         if len(generation.stop) > MAX_STOP:
             raise invalid("stop", f"this endpoint takes at most {MAX_STOP} stop sequences")
         config["stopSequences"] = generation.stop
-    if generation.n is not None and Field.N in can:
-        if generation.n > MAX_CHOICES:
-            raise invalid("n", f"this endpoint takes 1 to {MAX_CHOICES}")
-        config["candidateCount"] = generation.n
 
 
 def _write_output(config: dict[str, Any], generation: Generation, can: frozenset[Field]) -> bool:
@@ -127,16 +122,8 @@ def _schema(output: JsonSchema) -> Any:
     if output.description:
         parsed = orjson.loads(output.schema)
         if isinstance(parsed, dict) and "description" not in parsed:
-            head = orjson.dumps({"description": output.description})[:-1]
-            rest = output.schema.strip()[1:].encode()
-            return orjson.Fragment(head + (b"," if parsed else b"") + rest)
+            return with_first(output.schema, "description", output.description)
     return orjson.Fragment(output.schema)
-
-
-def _tier(tier: Json) -> str:
-    if not isinstance(tier, str) or tier not in _TIERS:
-        raise invalid("service_tier", f"this endpoint takes auto, {', '.join(_TIERS)}")
-    return _TIERS[tier]
 
 
 def _cannot() -> ServiceError:

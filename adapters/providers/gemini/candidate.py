@@ -53,6 +53,9 @@ FINISH: Final = {
 }
 """Finish reasons by Google's (SDK `google-genai` 3.4: FinishReason); one that is not known is told as well."""
 
+MOST_KEPT: Final = 1024 * 1024
+"""Characters of an answer that are kept; the longest answer of a model, 65,536 tokens, has a third of it."""
+
 _UNSET: Final = "FINISH_REASON_UNSPECIFIED"
 _READ: Final = frozenset({"content", "index", "finishReason", "logprobsResult", "citationMetadata", "tokenCount"})
 _PART: Final = frozenset({"text", "thought", "thoughtSignature", "functionCall"})
@@ -61,7 +64,18 @@ _PART: Final = frozenset({"text", "thought", "thoughtSignature", "functionCall"}
 class Candidate:
     """Keeps one candidate's books. `new_id` makes the id of a call that came without, from its place."""
 
-    __slots__ = ("_called", "_choice", "_cited", "_extra", "_new_id", "_others", "finish", "shown", "texts")
+    __slots__ = (
+        "_called",
+        "_choice",
+        "_cited",
+        "_extra",
+        "_new_id",
+        "_others",
+        "_size",
+        "_texts",
+        "finish",
+        "shown",
+    )
 
     def __init__(self, choice: int, new_id: Callable[[int, int], str]) -> None:
         self._choice = choice
@@ -70,7 +84,8 @@ class Candidate:
         self._cited: Any = None
         self._extra: dict[str, Any] = {}
         self._others: list[Any] = []
-        self.texts: list[str] = []
+        self._size = 0
+        self._texts: list[str] = []
         self.shown = False  # something that a caller sees
         self.finish = ""
 
@@ -90,12 +105,21 @@ class Candidate:
                 (name, value) for name, value in candidate.items() if name not in _READ and value is not None
             )
 
+    def keep(self, text: str) -> None:
+        """Text of the answer, for citations to point into: they come last, so that it is kept until then."""
+        self._size += len(text)
+        if self._size <= MOST_KEPT:
+            self._texts.append(text)
+        else:
+            self._texts.clear()
+
     def close(self, out: list[Event]) -> None:
         """The candidate is over; one without any content says nothing, as text."""
         choice = self._choice
         if not self.shown:
             out.append(TextDelta("", choice))
-        out += citations("".join(self.texts), choice, self._cited, self._extra.get("groundingMetadata"))
+        text = "".join(self._texts) if self._size <= MOST_KEPT else None
+        out += citations(text, choice, self._cited, self._extra.get("groundingMetadata"))
         reason = FINISH.get(self.finish, _R.STOP)
         if reason is _R.STOP and self._called:
             # Google ends a turn that calls functions as any other.
@@ -133,7 +157,7 @@ class Candidate:
 
     def _text(self, text: str, logprobs: tuple[TokenLogprob, ...], out: list[Event]) -> None:
         self.shown = True
-        self.texts.append(text)
+        self.keep(text)
         out.append(TextDelta(text, self._choice, logprobs))
 
     def _call(self, call: dict[str, Any], signature: str | None, out: list[Event]) -> None:

@@ -27,7 +27,8 @@ class GeminiContent:
     name: Final = "gemini"
     # What is missing has no counterpart: a bias of tokens, strict tools, calls one at a time, verbosity, grammars.
     # Vertex's labels are dimensions of the bill in a narrow alphabet, not a request's metadata. Files and images
-    # stand inline: an address would have to be known to Google.
+    # stand inline: an address would have to be known to Google. There is a `candidateCount`, but no marker ends a
+    # stream: one that is cut before another candidate begins would pass for whole, with fewer choices than asked.
     expressible: Final = frozenset(
         {
             Field.MAX_OUTPUT_TOKENS,
@@ -39,7 +40,6 @@ class GeminiContent:
             Field.TOP_LOGPROBS,
             Field.SEED,
             Field.STOP,
-            Field.N,
             Field.REASONING_EFFORT,
             Field.REASONING_SUMMARY,
             Field.JSON_OBJECT,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from adapters.providers.schema_text import parameters_of
 from service.domain.errors import ServiceError, invalid
 from service.domain.fields import Field
 from service.domain.generation import AllowedChoice, FunctionTool, Generation, NamedChoice, Opaque, ToolChoice
@@ -55,16 +56,8 @@ def _declaration(tool: object, path: str) -> dict[str, Any]:
     if tool.description:
         written["description"] = tool.description
     if tool.parameters is not None:
-        written["parametersJsonSchema"] = _parameters(tool.parameters)
+        written["parametersJsonSchema"] = parameters_of(tool.parameters)
     return written
-
-
-def _parameters(schema: str) -> Any:
-    """A function's schema: an object's, also where the caller left that unsaid."""
-    parsed = orjson.loads(schema)
-    if isinstance(parsed, dict) and "type" not in parsed:
-        return {"type": "object", **parsed}
-    return orjson.Fragment(schema)
 
 
 def _calling(choice: ToolChoice) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class Authorizer(Protocol):
         """
         ...
 
+    def refused(self) -> None:
+        """The provider does not know us by what was signed with: what is held is forgotten, unless it is new."""
+        ...
+
     async def aclose(self) -> None:
         """Ends what is under way."""
         ...

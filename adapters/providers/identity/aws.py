@@ -8,8 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from multidict import CIMultiDict
 
-from adapters.providers.identity.held import Grant, Held, TokenError, in_thread
+from adapters.providers.identity.held import Grant, Held, TokenError
 from adapters.providers.secrets import Secrets
+from adapters.threads import in_thread
 from service.domain.cloud_auth import AwsAuth
 
 # botocore's chain renews what ends within ten minutes before it gives it out, and raises when it can't
@@ -17,6 +18,8 @@ from service.domain.cloud_auth import AwsAuth
 _LOOK_AGAIN: Final = 60.0
 _AT_LEAST: Final = 600.0
 _CONNECT: Final = 3
+# Bytes whose hash takes longer than handing it to a thread, which nothing else has to wait for.
+_LONG: Final = 1024 * 1024
 _READ: Final = 10
 
 # At DEBUG botocore logs what it signs, a session token among it.
@@ -52,22 +55,32 @@ class AwsSigner:
     def __init__(self, auth: AwsAuth, secrets: Secrets) -> None:
         self._auth = auth
         self._secrets = secrets
-        self._held = Held(MachineKeys().fetch)
+        self._machine = MachineKeys()
+        self._held = Held(self._machine.fetch)
         self._signer: Any = None
 
     async def sign(self, url: str, headers: CIMultiDict[str], body: bytes, until: float) -> tuple[str, ...]:
         """See `Authorizer`. Signed are the host, the content type, the date, the session token and the body."""
         if self._signer is None:
             # Its import takes half a second, for which nothing else should stand still.
-            self._signer = await in_thread(_signer)
+            self._signer = await in_thread(_signer, "identity")
         keys = self._given() if self._auth.secret else self._held.now() or await self._held.get(until)
         signed: dict[str, str] = {}
         if "content-type" in headers:
             signed["content-type"] = headers["content-type"]
         request = _Signable(url, signed, body)
-        self._signer(keys, self._auth.service, self._auth.region).add_auth(request)
+        signer = self._signer(keys, self._auth.service, self._auth.region)
+        if len(body) > _LONG:
+            await in_thread(lambda: signer.add_auth(request), "signature")
+        else:
+            signer.add_auth(request)
         headers.update(signed)
         return tuple(filter(None, (keys.secret_key, keys.token, signed["Authorization"])))
+
+    def refused(self) -> None:
+        """See `Authorizer`. Keys by reference are read anew for every call."""
+        if self._held.forget():
+            self._machine.forget()
 
     async def aclose(self) -> None:
         """See `Authorizer`."""
@@ -91,9 +104,13 @@ class MachineKeys:
         Raises:
             TokenError: it gives nothing.
         """
-        keys = await in_thread(self._ask)
+        keys = await in_thread(self._ask, "identity")
         now = time.time()
         return Grant(keys, now + _LOOK_AGAIN, now + _AT_LEAST)
+
+    def forget(self) -> None:
+        """What the chain gave was refused: the next look begins at its start."""
+        self._credentials = None
 
     def _ask(self) -> AwsKeys:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -23,6 +23,10 @@ class TokenSource(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """What was given last was refused: the next is a new one, not the same again."""
+        ...
+
     async def aclose(self) -> None:
         """Ends its connections."""
         ...
@@ -46,6 +50,11 @@ class BearerTokens:
         token = self._held.now() or await self._held.get(until)
         headers["authorization"] = f"Bearer {token}"
         return (token,)
+
+    def refused(self) -> None:
+        """See `Authorizer`."""
+        if self._held.forget():
+            self._source.forget()
 
     async def aclose(self) -> None:
         """See `Authorizer`."""

@@ -9,8 +9,9 @@ from typing import Any, Final
 import certifi
 
 from adapters.providers.identity.bearer import grant_of
-from adapters.providers.identity.held import Grant, TokenError, in_thread
+from adapters.providers.identity.held import Grant, TokenError
 from adapters.providers.secrets import SecretError, Secrets
+from adapters.threads import in_thread
 from service.domain.cloud_auth import EntraAuth
 
 _CODE: Final = re.compile(r"AADSTS\d{3,9}")
@@ -31,7 +32,7 @@ class EntraTokens:
     async def fetch(self) -> Grant[str]:
         """See `TokenSource`."""
         # Its import takes most of a second, for which nothing else should stand still.
-        library = await in_thread(lambda: importlib.import_module("azure.identity.aio"))
+        library = await in_thread(lambda: importlib.import_module("azure.identity.aio"), "identity")
         errors = importlib.import_module("azure.core.exceptions")
         failure = ""
         try:
@@ -47,6 +48,10 @@ class EntraTokens:
             # Raised out here: the library's exceptions hold the request, and with it the secret.
             raise TokenError(failure)
         return grant_of(token.token, float(token.expires_on))
+
+    def forget(self) -> None:
+        """See `TokenSource`. The library's credential holds its tokens, too: the next one is a new one."""
+        self._by = ()
 
     async def aclose(self) -> None:
         """See `TokenSource`."""

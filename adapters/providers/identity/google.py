@@ -13,8 +13,9 @@ import orjson
 
 from adapters.providers.http import trusting
 from adapters.providers.identity.bearer import grant_of
-from adapters.providers.identity.held import Grant, TokenError, in_thread
+from adapters.providers.identity.held import Grant, TokenError
 from adapters.providers.secrets import SecretError, Secrets
+from adapters.threads import in_thread
 from service.domain.cloud_auth import GoogleAuth
 
 _WORD: Final = re.compile(r"\b(?:invalid|unauthorized|access|unsupported)_[a-z_]{3,30}\b")
@@ -34,7 +35,10 @@ class GoogleTokens:
 
     async def fetch(self) -> Grant[str]:
         """See `TokenSource`. The library waits on its sockets: it does so in a thread."""
-        return await in_thread(self._ask)
+        return await in_thread(self._ask, "identity")
+
+    def forget(self) -> None:
+        """See `TokenSource`: every fetch asks for a new one."""
 
     async def aclose(self) -> None:
         """See `TokenSource`: it has no connections that last."""

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from threading import Thread
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -14,6 +13,7 @@ T = TypeVar("T")
 _LIMIT: Final = 30.0
 _AGAIN: Final = 10.0
 _AGAIN_WITHOUT: Final = 1.0
+_YOUNG: Final = 10.0
 
 
 class TokenError(Exception):
@@ -51,13 +51,15 @@ class Held(Generic[T]):
         self._renewal: asyncio.Task[None] | None = None
         self._failed = ""
         self._not_before = 0.0
+        self._given_at = 0.0
+        self._closed = False
 
     def now(self) -> T | None:
         """What is held, when it is valid; begins its renewal when that is due."""
         grant, now = self._grant, self._clock()
         if grant is None or now >= grant.expires_at:
             return None
-        if now >= grant.renew_at and now >= self._not_before:
+        if now >= grant.renew_at and now >= self._not_before and not self._closed:
             self._renew()
         return grant.value
 
@@ -75,6 +77,8 @@ class Held(Generic[T]):
             if self._renewal is None and self._failed and self._clock() < self._not_before:
                 # Whoever gives tokens is not asked again for every single call that needs one.
                 raise TokenError(self._failed)
+            if self._closed:
+                raise TokenError("nobody gives any now: this service ends, or the catalogue has another row")
             renewal = self._renew()
             # The renewal is everybody's: it goes on when one who waits for it leaves.
             seconds = until - asyncio.get_running_loop().time()
@@ -84,8 +88,20 @@ class Held(Generic[T]):
             if self._failed:
                 raise TokenError(self._failed)
 
+    def forget(self) -> bool:
+        """What is held was refused: whoever needs it next asks for another. Returns whether it did.
+
+        What was given a moment ago stays: the refusal may be of what was held before it, and a provider that
+        refuses everything must not have a new one asked for with every call.
+        """
+        if self._grant is None or self._clock() < self._given_at + _YOUNG:
+            return False
+        self._grant = None
+        return True
+
     async def aclose(self) -> None:
-        """Ends a renewal that is under way."""
+        """Ends a renewal that is under way; none begins any more."""
+        self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
@@ -103,6 +119,7 @@ class Held(Generic[T]):
                 # Asking again at once would give the same, for ever.
                 raise TokenError("what was given had expired already: compare this machine's clock")
             self._grant, self._failed, self._not_before = grant, "", 0.0
+            self._given_at = self._clock()
         except TokenError as error:
             self._fail(str(error))
         except TimeoutError:
@@ -117,32 +134,3 @@ class Held(Generic[T]):
         valid = self._grant is not None and now < self._grant.expires_at
         self._not_before = now + (_AGAIN if valid else _AGAIN_WITHOUT)
         self._failed = text
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, done in a thread of its own that keeps no process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - it is told to who waits
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:
-            # The loop is closed: nobody waits any more.
-            pass
-
-    Thread(target=run, daemon=True, name="identity").start()
-    return await done

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, assert_never
 
 from multidict import CIMultiDict
 
@@ -17,14 +20,22 @@ from adapters.providers.secrets import SecretError, Secrets
 from service.domain.cloud_auth import AwsAuth, CloudAuth, EntraAuth, GoogleAuth
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
+_UNUSED: Final = 3600.0
+"""Seconds without a call after which an identity may go: its row was most likely removed from the catalogue."""
+
 
 class Identities:
     """Belongs to one event loop; `aclose` it there. Providers with the same row of auth share one token."""
 
-    def __init__(self, secrets: Secrets, ca_file: str | None = None) -> None:
+    def __init__(
+        self, secrets: Secrets, ca_file: str | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._secrets = secrets
         self._ca_file = ca_file
+        self._clock = clock
         self._made: dict[CloudAuth, Authorizer] = {}
+        self._used: dict[CloudAuth, float] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def sign(
         self, auth: CloudAuth, url: str, headers: CIMultiDict[str], body: bytes, bounds: Bounds
@@ -43,17 +54,35 @@ class Identities:
         # Raised out here so that no chain leads to exceptions that hold a secret.
         raise UpstreamError(failure)
 
+    def refused(self, auth: CloudAuth) -> None:
+        """A provider answered a call that was signed by `auth` that it does not know who we are (401)."""
+        known = self._made.get(auth)
+        if known is not None:
+            known.refused()
+
     async def aclose(self) -> None:
         """Ends what is under way."""
-        made, self._made = self._made, {}
+        made, self._made, self._used = self._made, {}, {}
         for authorizer in made.values():
             await authorizer.aclose()
+        await asyncio.gather(*self._closing)
 
     def _of(self, auth: CloudAuth) -> Authorizer:
         known = self._made.get(auth)
         if known is None:
+            self._drop_unused()
             known = self._made[auth] = self._make(auth)
+        self._used[auth] = self._clock()
         return known
+
+    def _drop_unused(self) -> None:
+        """Whoever needs one that is gone has it made again."""
+        before = self._clock() - _UNUSED
+        for auth in [auth for auth, used in self._used.items() if used < before]:
+            del self._used[auth]
+            closing = asyncio.create_task(self._made.pop(auth).aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _make(self, auth: CloudAuth) -> Authorizer:
         match auth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2s
@@ -32,12 +32,14 @@ from service.domain.generation import (
 from .media import audio_chunk, document_chunk
 
 _ID: Final = re.compile(r"[a-zA-Z0-9]{9}")
-_LETTERS: Final = b"xy"  # in place of base64's two characters that are neither letter nor digit
+_LETTERS: Final = bytes.maketrans(
+    b"+/", b"xy"
+)  # in place of base64's two characters that are neither letter nor digit
 _AFTER: Final = {
-    "system": ("system", "user", "assistant"),
-    "user": ("system", "user", "assistant"),
-    "assistant": ("user", "assistant", "tool"),
-    "tool": ("assistant", "tool"),
+    Role.SYSTEM: (Role.SYSTEM, Role.USER, Role.ASSISTANT),
+    Role.USER: (Role.SYSTEM, Role.USER, Role.ASSISTANT),
+    Role.ASSISTANT: (Role.USER, Role.ASSISTANT, Role.TOOL),
+    Role.TOOL: (Role.ASSISTANT, Role.TOOL),
 }
 """Who may speak after whom (Mistral's own `mistral-common`, MistralRequestValidator; the API answers 400, code
 3230, to anything else)."""
@@ -49,6 +51,7 @@ class MistralMessages(MessageWriter):
     def __init__(self, generation: Generation, endpoint: Endpoint) -> None:
         super().__init__(generation, endpoint)
         self._system_role = "system"
+        self._ids: dict[str, str] = {}
         # Models that can't reason refuse thinking parts.
         self._thinks = Field.REASONING_EFFORT in endpoint.expressible
 
@@ -66,8 +69,11 @@ class MistralMessages(MessageWriter):
         return messages
 
     def _assistant(self, turn: Turn, path: str) -> dict[str, Any] | None:
-        thinking = [chunk for part in turn.parts if (chunk := self._thinking(part)) is not None]
-        if any(isinstance(part, Refusal) for part in turn.parts):
+        kinds = {type(part) for part in turn.parts}
+        thinking: list[dict[str, Any]] = []
+        if Reasoning in kinds:
+            thinking = [chunk for part in turn.parts if (chunk := self._thinking(part)) is not None]
+        if Refusal in kinds:
             # This wire has no place for a refusal but the text.
             parts = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in turn.parts)
             turn = replace(turn, parts=parts)
@@ -92,7 +98,11 @@ class MistralMessages(MessageWriter):
         return super()._call(call if call.arguments else replace(call, arguments="{}"))
 
     def _call_id(self, call_id: str) -> str:
-        return wire_id(call_id)
+        # Each is written at least twice: with the call and with its result.
+        written = self._ids.get(call_id)
+        if written is None:
+            written = self._ids[call_id] = wire_id(call_id)
+        return written
 
     def _part(self, part: Part, path: str) -> dict[str, Any] | orjson.Fragment:
         match part:
@@ -113,7 +123,7 @@ def wire_id(call_id: str) -> str:
     if _ID.fullmatch(call_id):
         return call_id
     digest = blake2s(call_id.encode(), digest_size=7).digest()
-    return b64encode(digest, _LETTERS)[:9].decode()
+    return b2a_base64(digest, newline=False)[:9].translate(_LETTERS).decode()
 
 
 def check_order(turns: Sequence[Turn]) -> None:
@@ -122,11 +132,11 @@ def check_order(turns: Sequence[Turn]) -> None:
     Raises:
         ServiceError: INVALID_REQUEST at the first turn that may not stand where it does.
     """
-    before = ""
+    before: Role | None = None
     for index, turn in enumerate(turns):
-        role = "system" if turn.role is Role.DEVELOPER else turn.role.value
-        if before and role not in _AFTER[before]:
-            move = " or move it to the front" if role == "system" else ""
+        role = Role.SYSTEM if turn.role is Role.DEVELOPER else turn.role
+        if before is not None and role not in _AFTER[before]:
+            move = " or move it to the front" if role is Role.SYSTEM else ""
             raise invalid(
                 f"messages[{index}]",
                 f"this endpoint takes no {role} message right after one of role {before}: "

@@ -24,9 +24,11 @@ _PADDINGS: Final = (b'"obfuscation":"', b'"p":"')
 class AlikeChunks:
     """Knows the bytes around a stream's text once `learn` has seen a plain chunk."""
 
-    __slots__ = ("_after", "_before", "_choice", "_padded", "_tail", "known")
+    __slots__ = ("_after", "_before", "_choice", "_name", "_padded", "_tail", "known")
 
-    def __init__(self) -> None:
+    def __init__(self, name: bytes = _BEFORE) -> None:
+        """`name`: what stands before a chunk's text."""
+        self._name = name
         self._before = b""
         self._after = b""
         self._tail = b""
@@ -36,11 +38,11 @@ class AlikeChunks:
 
     def learn(self, data: bytes, token: TextDelta) -> None:
         """`data` is a chunk that holds nothing but `token`."""
-        start = data.find(_BEFORE) + len(_BEFORE)
+        start = data.find(self._name) + len(self._name)
         if data[start : start + 1] == b" ":
             start += 1
         text = orjson.dumps(token.text)
-        if start < len(_BEFORE) or not data.startswith(text, start):
+        if start < len(self._name) or not data.startswith(text, start):
             # Another spelling of the text than orjson's, or the word stands elsewhere, too: no matter.
             self.known = False
             return

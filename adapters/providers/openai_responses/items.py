@@ -78,13 +78,13 @@ class ItemWriter:
                 self._message("user", turn, path)
 
     def _message(self, role: str, turn: Turn, path: str) -> None:
-        said = [part for part in turn.parts if not _is_item(part)]
+        items = [part for part in turn.parts if _is_item(part)]
+        said = [part for part in turn.parts if not _is_item(part)] if items else turn.parts
         if said or not turn.parts:
             content = input_content(said, path, self._endpoint)
             self._items.append({"type": "message", "role": role, "content": content})
-        for part in turn.parts:
-            if _is_item(part):
-                self._outside(part, path)
+        for part in items:
+            self._outside(part, path)
 
     def _outside(self, part: Part, path: str) -> None:
         """What is an item of its own beside messages: results of tools, and items that nobody named."""
@@ -100,8 +100,13 @@ class ItemWriter:
     def _assistant(self, turn: Turn, path: str) -> None:
         said: list[Part] = []
         sources = self._annotations(turn)
-        last_text = max((at for at, part in enumerate(turn.parts) if isinstance(part, Text)), default=-1)
+        last_text = -1
+        if sources:
+            last_text = max((at for at, part in enumerate(turn.parts) if isinstance(part, Text)), default=-1)
         for at, part in enumerate(turn.parts):
+            if type(part) is Text and at != last_text and not self._reasoning.open:
+                said.append(part)
+                continue
             if isinstance(part, Reasoning):
                 self._said(said, turn, [], path)
                 self._items += self._reasoning.take(part)

@@ -24,6 +24,11 @@ class ReasoningWriter:
         self._pieces: list[Reasoning] = []
         self._made = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether `close` has something to give."""
+        return bool(self._pieces)
+
     def take(self, piece: Reasoning) -> list[dict[str, Any]]:
         """The item that ends because `piece` belongs to the next one, if there is one to send."""
         done = self.close() if self._pieces and not self._continues(piece) else []
@@ -32,6 +37,8 @@ class ReasoningWriter:
 
     def close(self) -> list[dict[str, Any]]:
         """The last item, if there is one to send."""
+        if not self._pieces:
+            return []
         pieces, self._pieces = self._pieces, []
         # Encrypted content that another dialect made is unreadable there.
         encrypted = next((piece.encrypted for piece in pieces if piece.encrypted and piece.format == FORMAT), None)

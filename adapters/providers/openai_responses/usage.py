@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from adapters.providers.counts import output_with_reasoning
 from service.domain.events import Usage
 
 _NAMED: Final = frozenset(
@@ -18,7 +19,7 @@ _SIDES: Final = (
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Counts as they came; zero is kept, null is absent."""
+    """Counts as they came, but for reasoning that output leaves out; zero is kept, null is absent."""
     taken = usage.get("input_tokens_details") or {}
     given = usage.get("output_tokens_details") or {}
     details: list[tuple[str, int]] = []
@@ -35,15 +36,15 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         if key not in _NAMED and value is not None:
             extra.append((key, orjson.dumps(value).decode()))
     read = usage.get("input_tokens") or 0
-    written = usage.get("output_tokens") or 0
-    total = usage.get("total_tokens")
+    total, reasoning = usage.get("total_tokens"), given.get("reasoning_tokens")
+    written = output_with_reasoning(read, usage.get("output_tokens") or 0, total, reasoning)
     return Usage(
         input_tokens=read,
         output_tokens=written,
         total_tokens=read + written if total is None else total,
         cached_tokens=taken.get("cached_tokens"),
         cache_write_tokens=taken.get("cache_write_tokens"),
-        reasoning_tokens=given.get("reasoning_tokens"),
+        reasoning_tokens=reasoning,
         details=tuple(details),
         extra=tuple(extra),
     )

@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .formats import BASES
 from .server import LABEL, Simulator
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ async def _serve(simulator: Simulator) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with simulator:
-        sys.stdout.write(
-            f"{LABEL} It listens on {simulator.url} (base URL {simulator.url}/v1), GET / lists models.\n"
-        )
+        sys.stdout.write(f"{LABEL} It listens on {simulator.url} (GET / lists models).\n")
+        for dialect, base in BASES.items():
+            sys.stdout.write(f"  {dialect:<16} {simulator.url}{base}\n")
         sys.stdout.flush()
         await stop.wait()
 

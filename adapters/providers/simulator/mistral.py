@@ -1,8 +1,8 @@
 """Mistral's chat completions as the simulator writes them: its fields and order, thinking as content, whole calls.
 
-Forms: Mistral's OpenAPI document and the types of `mistralai` 1.9; errors: docs.mistral.ai and the codes of its API.
-Below a path of its own, since OpenAI's has the same. Scripted `choices` and `logprobs` are left out; a refusal is
-plain text, a scripted `content_filter` passes as it is.
+Forms and error codes: those that the mistral dialect is held to (tests/golden, tests/contract). Below a path of
+its own, since OpenAI's has the same. Scripted `choices` and `logprobs` are left out; a refusal is plain text, and
+a scripted `content_filter` passes as it is.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ def _content(script: Script) -> str | list[dict[str, Any]]:
 
 def _calls(script: Script) -> list[dict[str, Any]]:
     return [
-        {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
-        for call in script.tool_calls
+        {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}} for call in script.tool_calls
     ]
 
 

@@ -53,8 +53,9 @@ def usage(event: Usage) -> pb.ResponseUsage:
             message.input_tokens_details.audio_tokens = count
         elif name == AUDIO_OUTPUT:
             message.output_tokens_details.audio_tokens = count
-        else:
-            message.extra[name] = str(count)
+        elif count:
+            # The Responses API has no place for these: prompt_video_tokens.
+            message.extra[name.replace(".", "_")] = str(count)
     for name, text in event.extra:
         if name not in _OWN_USAGE:
             message.extra[name] = text
