@@ -42,10 +42,10 @@ def running_service(folder: Path) -> Iterator[RunningService]:
     command = (sys.executable, "-m", "adapters.providers.simulator", "--port", "0")
     with child(command, folder / "simulator.log", subprocess.PIPE) as simulator:
         assert simulator.stdout is not None
-        announced = re.search(r"base URL (\S+?)\)", simulator.stdout.readline())
+        announced = re.search(r"listens on (\S+)", simulator.stdout.readline())
         assert announced, (folder / "simulator.log").read_text()
         key, port = make_key(), free_port()
-        settings = write_settings(folder, announced[1], key, port)
+        settings = write_settings(folder, f"{announced[1]}/v1", key, port)
         log = folder / "service.log"
         with child((str(SCRIPT), "serve", "--config", str(settings)), log, None) as service:
             wait_for(port, service, log)
