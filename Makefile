@@ -89,17 +89,17 @@ run-kafka: $(INSTALLED) kafka ## a Kafka broker on 127.0.0.1:9092 for trying thi
 
 ## Checking
 
-test: setup $(PROTOS) clients kafka aimock ## the tests; the last line names what did not run on this machine
+test: setup $(PROTOS) clients kafka ## the tests; the last line names what did not run on this machine
 	@echo "==> running the tests, but those that are marked slow: make test-all"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(PYTEST)
 
 test-all: QUICK :=
-test-all: test ## all tests, also those of brokers that die, stop and come back
+test-all: aimock test ## all tests, also those that are marked slow
 
 check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
 
 # What the other checks ran already is left out.
-tests-only: setup $(PROTOS) clients kafka aimock
+tests-only: setup $(PROTOS) clients kafka
 	@echo "==> running the tests"
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) \
 	  --ignore=tests/architecture/test_tools.py $(QUICK) $(PYTEST)

@@ -25,6 +25,8 @@ from tests.support.every_door import DOORS, QUESTION, refused, said
 from tests.support.http_door import Door, body
 from tests.support.running import InProcess, Rows, free_ports, running_service
 
+pytestmark = pytest.mark.slow
+
 # Dialect, the path below aimock's address, quirks. Of Mistral it has nothing of its own.
 WIRES: Final[tuple[tuple[str, str, Rows], ...]] = (
     ("openai_chat", "/v1", {}),

@@ -17,6 +17,8 @@ from tests.support.kafka import KafkaCluster, cluster
 from tests.support.kafka_batches import GZIP, LZ4, PLAIN, SNAPPY, ZSTD, batch, send_batch
 from tests.support.kafka_clients import Kafka, Topics
 
+pytestmark = pytest.mark.slow
+
 Starter = Callable[..., Coroutine[Any, Any, KafkaConsumer]]
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
+import pytest
 from aiohttp import web
 
 from adapters.providers.simulator import Simulator
@@ -256,6 +257,7 @@ async def failed(command: str) -> tuple[int | None, str]:
     return process.returncode, err.decode()
 
 
+@pytest.mark.slow
 async def test_a_broker_or_a_topic_that_is_missing_is_one_line(kafka: Kafka, topics: Topics) -> None:
     missing = topics.name("missing")
     program = f"{sys.executable} {EXAMPLES}/submit.py --bootstrap"

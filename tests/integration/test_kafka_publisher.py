@@ -12,6 +12,8 @@ from service.domain.publishing import Delivery, Message, PublisherError
 from tests.support.kafka import KafkaCluster, cluster
 from tests.support.kafka_clients import Kafka, Topics
 
+pytestmark = pytest.mark.slow
+
 
 async def started(kafka: Kafka, **others: Any) -> KafkaPublisher:
     publisher = KafkaPublisher(kafka.client(), **others)

@@ -246,6 +246,7 @@ async def rule(kafka: Kafka, resource: int, name: str, operation: int, permissio
     assert [code for code, _ in answer.creation_responses] == [0]
 
 
+@pytest.mark.slow
 async def test_three_brokers_have_three_replicas_of_which_two_must_answer(three_kafkas: KafkaCluster) -> None:
     wanted = wanted_topics(["submit"], "jobs", ["results"], "dlq", partitions=2)
     assert await settle(three_kafkas, wanted, "create") == []
@@ -262,6 +263,7 @@ async def test_three_brokers_have_three_replicas_of_which_two_must_answer(three_
     assert problem.endswith("another min.insync.replicas than it should have: found 1, wanted 2")
 
 
+@pytest.mark.slow
 async def test_a_broker_that_is_down_makes_nothing_wrong(three_kafkas: KafkaCluster) -> None:
     wanted = wanted_topics(["submit"], "jobs", ["results"], "dlq", partitions=2)
     assert await settle(three_kafkas, wanted, "create") == []

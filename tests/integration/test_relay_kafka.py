@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import pytest
+
 from adapters.database.open import DatabaseOptions, open_database
 from adapters.kafka.publisher import KafkaPublisher
 from service.domain.job_store import Append
@@ -19,6 +21,8 @@ from tests.support.kafka_clients import Kafka, Topics
 from tests.support.outbox_worlds import OutboxWorld, outbox_world
 from workers.relay import Relay
 from workers.relay_settings import RelaySettings
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = RelaySettings(lease=6.0, renew=0.5, start=3.0, send=2.0, close=1.0, rest=0.5, rows=100)
 
