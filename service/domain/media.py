@@ -18,6 +18,8 @@ MediaKind: TypeAlias = Literal["image", "file"]
 
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 PDF: Final = "application/pdf"
+PDF_IN_BASE64: Final = "JVBERi"
+"""How a PDF begins (%PDF) in base64."""
 PLAIN: Final = "text/plain"
 TAKEN: Final[dict[MediaKind, tuple[str, ...]]] = {"image": IMAGES, "file": (PDF, PLAIN)}
 """The types that are fetched as an image or as a file."""
@@ -132,13 +134,6 @@ class TextCheck:
         return True
 
 
-def is_text(data: bytes) -> bool:
-    """The same for bytes that are all here."""
-    check = TextCheck()
-    check.feed(data)
-    return check.passes()
-
-
 def media_type_of(header: str) -> str:
     """The type that a content-type header or a data URI's head names: lower case, no parameters, usual name."""
     name = header.partition(";")[0].strip().lower()
@@ -156,3 +151,9 @@ def file_name_of(url: str, media_type: str) -> str:
 def is_data_uri(url: str) -> bool:
     """Whether an image's address holds the image itself."""
     return url[:5].lower() == "data:"
+
+
+def split_data_uri(uri: str) -> tuple[str, str]:
+    """The media type of a data URI as `media_type_of` tells it, and what stands behind its comma."""
+    head, _, data = uri.partition(",")
+    return media_type_of(head[5:]), data

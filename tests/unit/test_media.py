@@ -13,10 +13,10 @@ from service.domain.media import (
     FetchedMedia,
     TextCheck,
     file_name_of,
-    is_text,
     media_type_of,
     sniff,
     sniff_base64,
+    split_data_uri,
 )
 from tests.support.chats import complaints, read
 from tests.support.fetched import fetched
@@ -57,6 +57,12 @@ def test_bytes_are_known_by_their_signature(media_type: str, start: bytes) -> No
 )
 def test_other_bytes_are_nothing_that_is_known(start: bytes) -> None:
     assert sniff(start) is None
+
+
+def is_text(data: bytes) -> bool:
+    check = TextCheck()
+    check.feed(data)
+    return check.passes()
 
 
 def test_text_is_utf_8_without_zeros_and_nothing_with_a_signature() -> None:
@@ -176,3 +182,7 @@ def test_each_address_is_kept_with_the_first_place_where_it_stands() -> None:
         (Field.IMAGE_URL, "https://a.example/b.png"): "messages[0].content[1].image_url.url",
         (Field.IMAGE_URL, "HTTPS://a.example/c.png"): "messages[1].content[1].image_url.url",
     }
+
+
+def test_a_data_uri_is_split_into_its_types_usual_name_and_its_data() -> None:
+    assert split_data_uri("data:Image/JPG;charset=x;base64,AA,A") == ("image/jpeg", "AA,A")

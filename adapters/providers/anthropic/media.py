@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from service.domain.errors import invalid
 from service.domain.generation import File, Image
-from service.domain.media import is_data_uri
+from service.domain.media import PDF_IN_BASE64, is_data_uri, split_data_uri
 
 _IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _PDF: Final = "application/pdf"
-_PDF_BASE64: Final = "JVBERi"  # %PDF, in base64
 
 
 def image_block(image: Image, path: str) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def image_block(image: Image, path: str) -> dict[str, Any]:
     """
     if not is_data_uri(image.url):
         return {"type": "image", "source": {"type": "url", "url": image.url}}
-    media_type, data = _split(image.url)
+    media_type, data = split_data_uri(image.url)
     if media_type not in _IMAGES:
         raise invalid(path, "this endpoint takes jpeg, png, gif and webp images")
     return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
@@ -56,19 +55,14 @@ def document_block(file: File, path: str) -> dict[str, Any]:
 
 def _inline(file: File) -> tuple[str, str]:
     data = file.data or ""
-    return _split(data) if is_data_uri(data) else (_guess(file), data)
-
-
-def _split(uri: str) -> tuple[str, str]:
-    head, _, data = uri.partition(",")
-    return head[5:].partition(";")[0].strip().lower(), data
+    return split_data_uri(data) if is_data_uri(data) else (_guess(file), data)
 
 
 def _guess(file: File) -> str:
     name = (file.filename or "").lower()
     if name.endswith(".txt"):
         return "text/plain"
-    return _PDF if name.endswith(".pdf") or (file.data or "").startswith(_PDF_BASE64) else ""
+    return _PDF if name.endswith(".pdf") or (file.data or "").startswith(PDF_IN_BASE64) else ""
 
 
 def _text(data: str, path: str) -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from hashlib import blake2s
 from typing import Any, Final
 
-import orjson
-
-from service.domain.errors import ServiceError, invalid
+from adapters.providers.parts import arguments_of, id_within, untold
+from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import (
     File,
@@ -97,7 +95,12 @@ def _block(part: Part, role: Role, path: str, place: int, can: frozenset[Field])
         case Image() | File() if role is Role.USER:
             return _media(part, f"{path}.content[{place}]", can)
         case ToolCall(kind="function") if role is Role.ASSISTANT:
-            return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part, path)}
+            return {
+                "type": "tool_use",
+                "id": id_within(_ID, part.id),
+                "name": part.name,
+                "input": arguments_of(part, path),
+            }
         case ToolResult():
             return _result(part, path, can)
         case Refusal():
@@ -107,7 +110,7 @@ def _block(part: Part, role: Role, path: str, place: int, can: frozenset[Field])
         case Opaque() if role in (Role.ASSISTANT, Role.TOOL):
             return None  # the trace of a tool that another provider ran: named as ignored by the plan
         case _:
-            raise _cannot(f"{path}.content[{place}]", part)
+            raise untold(f"{path}.content[{place}]", part)
 
 
 def _text(part: Text, can: frozenset[Field]) -> Block | None:
@@ -119,7 +122,7 @@ def _text(part: Text, can: frozenset[Field]) -> Block | None:
 
 def _media(part: Image | File, path: str, can: frozenset[Field]) -> Block:
     if (Field.IMAGE_INPUT if isinstance(part, Image) else Field.FILE_INPUT) not in can:
-        raise _cannot(path, part)
+        raise untold(path, part)
     _check_address(part, path, can)
     block = image_block(part, f"{path}.image_url.url") if isinstance(part, Image) else document_block(part, path)
     return _cached(block, part, can)
@@ -150,7 +153,7 @@ def _thinking(part: Reasoning) -> Block | None:
 
 
 def _result(part: ToolResult, path: str, can: frozenset[Field]) -> Block:
-    block: Block = {"type": "tool_result", "tool_use_id": _id(part.call_id)}
+    block: Block = {"type": "tool_result", "tool_use_id": id_within(_ID, part.call_id)}
     content: list[Block] = []
     for place, inner in enumerate(part.parts):
         at = f"{path}.content[{place}]"
@@ -160,33 +163,9 @@ def _result(part: ToolResult, path: str, can: frozenset[Field]) -> Block:
             case Image() | File() if Field.TOOL_MEDIA in can:
                 written = _media(inner, at, can)
             case _:
-                raise _cannot(at, inner)
+                raise untold(at, inner)
         if written is not None:
             content.append(written)
     if content:
         block["content"] = _short(content)
     return block
-
-
-def _input(call: ToolCall, path: str) -> Any:
-    """The arguments as an object; the text itself goes out, so that no number changes on the way."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        parsed = orjson.loads(call.arguments)
-    except orjson.JSONDecodeError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise invalid(f"{path}.tool_calls", f"the arguments of call {call.id} ({call.name}) are not a JSON object")
-    return orjson.Fragment(call.arguments)
-
-
-def _id(call_id: str) -> str:
-    """The id of a call, in the characters that Anthropic takes; the same text always gives the same id."""
-    if _ID.fullmatch(call_id):
-        return call_id
-    return f"call_{blake2s(call_id.encode(), digest_size=12).hexdigest()}"
-
-
-def _cannot(path: str, part: Part) -> ServiceError:
-    return invalid(path, f"this endpoint can't take a part of kind {type(part).__name__} here")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from service.domain.errors import invalid
 from service.domain.generation import Audio, File, Image
-from service.domain.media import is_data_uri
+from service.domain.media import PDF_IN_BASE64, is_data_uri, split_data_uri
 
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _DOCUMENTS: Final = {
@@ -26,7 +26,6 @@ _DOCUMENTS: Final = {
 }
 _EXTENSIONS: Final = frozenset(_DOCUMENTS.values())
 _SOUNDS: Final = frozenset({"wav", "mp3", "flac", "m4a", "ogg"})
-_PDF_BASE64: Final = "JVBERi"  # %PDF, in base64
 
 # Docs of DocumentBlock.name: letters and digits, single spaces, hyphens, parentheses, square brackets.
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9\s()\[\]-]+")
@@ -43,7 +42,7 @@ def image_block(image: Image, path: str) -> dict[str, Any]:
     at = f"{path}.image_url.url"
     if not is_data_uri(image.url):
         raise invalid(at, "this endpoint takes images inline only: send a data URI")
-    media_type, data = _split(image.url)
+    media_type, data = split_data_uri(image.url)
     kind = _IMAGES.get(media_type)
     if kind is None:
         raise invalid(at, "this endpoint takes jpeg, png, gif and webp images")
@@ -64,7 +63,7 @@ def document_block(file: File, path: str, names: dict[str, int]) -> dict[str, An
         raise invalid(f"{path}.file.file_id", "this endpoint can't read files stored elsewhere: send file_data")
     stem, _, extension = (file.filename or "").rpartition(".")
     if is_data_uri(file.data):
-        media_type, data = _split(file.data)
+        media_type, data = split_data_uri(file.data)
         kind = _DOCUMENTS.get(media_type)
     else:
         kind, data = _guess(extension.lower(), file.data), file.data
@@ -88,15 +87,10 @@ def audio_block(audio: Audio, path: str) -> dict[str, Any]:
     return {"audio": {"format": audio.format, "source": {"bytes": audio.data}}}
 
 
-def _split(uri: str) -> tuple[str, str]:
-    head, _, data = uri.partition(",")
-    return head[5:].partition(";")[0].strip().lower(), data
-
-
 def _guess(extension: str, data: str) -> str | None:
     if extension in _EXTENSIONS:
         return extension
-    return "pdf" if data.startswith(_PDF_BASE64) else None
+    return "pdf" if data.startswith(PDF_IN_BASE64) else None
 
 
 def _name(stem: str, names: dict[str, int]) -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from hashlib import blake2s
 from typing import Any, Final
 
-import orjson
-
-from service.domain.errors import ServiceError, invalid
+from adapters.providers.parts import arguments_of, id_within, untold
+from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import (
     Audio,
@@ -138,7 +136,7 @@ class Conversation:
             case Opaque() if role in (Role.ASSISTANT, Role.TOOL):
                 return None  # the trace of a tool that another provider ran: named as ignored by the plan
             case _:
-                raise _cannot(f"{path}.content[{place}]", part)
+                raise untold(f"{path}.content[{place}]", part)
 
     def _ends_prefix(self, part: Part) -> bool:
         if isinstance(part, ToolResult):
@@ -157,11 +155,11 @@ class Conversation:
             case Audio() if Field.AUDIO_INPUT in self._can:
                 return audio_block(part, path)
             case _:
-                raise _cannot(path, part)
+                raise untold(path, part)
 
     def _call(self, part: ToolCall, path: str) -> Block:
         name = self._tool(part.name, path)
-        return {"toolUse": {"toolUseId": _id(part.id), "name": name, "input": _input(part, path)}}
+        return {"toolUse": {"toolUseId": id_within(_ID, part.id), "name": name, "input": arguments_of(part, path)}}
 
     def _tool(self, name: str, path: str) -> str:
         if Field.TOOLS not in self._can:
@@ -171,7 +169,7 @@ class Conversation:
 
     def _result(self, part: ToolResult, path: str) -> Block:
         if Field.TOOLS not in self._can:
-            raise _cannot(path, part)
+            raise untold(path, part)
         content: list[Block] = []
         for place, inner in enumerate(part.parts):
             at = f"{path}.content[{place}]"
@@ -182,8 +180,8 @@ class Conversation:
                 case Image() | File() if Field.TOOL_MEDIA in self._can:
                     content.append(self._media(inner, at))
                 case _:
-                    raise _cannot(at, inner)
-        return {"toolResult": {"toolUseId": _id(part.call_id), "content": content}}
+                    raise untold(at, inner)
+        return {"toolResult": {"toolUseId": id_within(_ID, part.call_id), "content": content}}
 
     def _reasoning(self, part: Reasoning) -> Block | None:
         """The model's own, unchanged."""
@@ -202,27 +200,3 @@ def _ordered(role: str, groups: list[_Group]) -> list[Block]:
     if role == "user":
         groups.sort(key=lambda group: "toolResult" not in group[0])
     return [block for group in groups for block in group]
-
-
-def _input(call: ToolCall, path: str) -> Any:
-    """The arguments as an object; the text itself goes out, so that no number changes on the way."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        parsed = orjson.loads(call.arguments)
-    except orjson.JSONDecodeError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise invalid(f"{path}.tool_calls", f"the arguments of call {call.id} ({call.name}) are not a JSON object")
-    return orjson.Fragment(call.arguments)
-
-
-def _id(call_id: str) -> str:
-    """The id of a call, in the characters that Converse takes; the same text always gives the same id."""
-    if _ID.fullmatch(call_id):
-        return call_id
-    return f"call_{blake2s(call_id.encode(), digest_size=12).hexdigest()}"
-
-
-def _cannot(path: str, part: Part) -> ServiceError:
-    return invalid(path, f"this endpoint can't take a part of kind {type(part).__name__} here")

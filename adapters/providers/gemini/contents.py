@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import orjson
-
+from adapters.providers.parts import arguments_of, untold
 from service.domain.catalog import Endpoint
-from service.domain.errors import ServiceError, invalid
+from service.domain.errors import invalid
 from service.domain.fields import Field
 from service.domain.generation import (
     Audio,
@@ -27,7 +26,6 @@ from service.domain.generation import (
     ToolResult,
     Turn,
 )
-from service.domain.generation import Part as NeutralPart
 
 from .media import inline_data
 from .signatures import Part, TextSignatures, mark_unsigned, signatures_of_calls
@@ -98,7 +96,7 @@ class ContentWriter:
                 case Opaque() if turn.role is Role.TOOL:
                     pass  # the trace of a tool that another provider ran: named as ignored by the plan
                 case _:
-                    raise _cannot(at, part)
+                    raise untold(at, part)
         return parts
 
     def _answered(self, turn: Turn, path: str) -> list[Part]:
@@ -117,13 +115,13 @@ class ContentWriter:
                 case Opaque():
                     pass
                 case _:
-                    raise _cannot(f"{path}.content[{place}]", part)
+                    raise untold(f"{path}.content[{place}]", part)
         signatures.close(parts)
         return parts
 
     def _call(self, call: ToolCall, path: str) -> Part:
         self._calls[call.id] = (call.name, len(self._calls))
-        part: Part = {"functionCall": {"id": call.id, "name": call.name, "args": _arguments(call, path)}}
+        part: Part = {"functionCall": {"id": call.id, "name": call.name, "args": arguments_of(call, path)}}
         if call.id in self._signatures:
             part["thoughtSignature"] = self._signatures[call.id]
         return part
@@ -144,7 +142,7 @@ class ContentWriter:
                         raise invalid(at, "this endpoint's model takes text only as a tool's answer")
                     media.append({"inlineData": self._inline(part, at)})
                 case _:
-                    raise _cannot(at, part)
+                    raise untold(at, part)
         # "output" is the key for what a function gave back (SDK `google-genai` 3.4: FunctionResponse.response).
         written: dict[str, Any] = {"id": result.call_id, "name": name, "response": {"output": "".join(texts)}}
         if media:
@@ -153,7 +151,7 @@ class ContentWriter:
 
     def _inline(self, part: Image | Audio | File, at: str) -> dict[str, Any]:
         if _INPUTS[type(part)] not in self._can:
-            raise _cannot(at, part)
+            raise untold(at, part)
         return inline_data(part, at)
 
     def _results_first(self, part: Part) -> int:
@@ -161,20 +159,3 @@ class ContentWriter:
         if result is None:
             return len(self._calls)
         return self._calls.get(result["id"], ("", -1))[1]
-
-
-def _arguments(call: ToolCall, path: str) -> Any:
-    """The arguments as an object; the text itself goes out, so that no number changes on the way."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        parsed = orjson.loads(call.arguments)
-    except orjson.JSONDecodeError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise invalid(f"{path}.tool_calls", f"the arguments of call {call.id} ({call.name}) are not a JSON object")
-    return orjson.Fragment(call.arguments)
-
-
-def _cannot(path: str, part: NeutralPart) -> ServiceError:
-    return invalid(path, f"this endpoint can't take a part of kind {type(part).__name__} here")

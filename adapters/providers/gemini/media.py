@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from service.domain.errors import invalid
 from service.domain.generation import Audio, File, Image
-from service.domain.media import is_data_uri
+from service.domain.media import PDF_IN_BASE64, is_data_uri, split_data_uri
 
 Blob = dict[str, Any]
 
@@ -35,7 +35,6 @@ _SOUNDS: Final = {
     "ogg": "audio/ogg",
     "m4a": "audio/m4a",
 }
-_PDF_BASE64: Final = "JVBERi"  # %PDF, in base64
 _ENDINGS: Final = {
     ".pdf": _PDF,
     ".txt": "text/plain",
@@ -66,7 +65,7 @@ def inline_data(part: Image | Audio | File, path: str) -> Blob:
 def _image(image: Image, path: str) -> Blob:
     if not is_data_uri(image.url):
         raise invalid(path, "this endpoint takes inline images only: send a data URI")
-    media_type, data = _split(image.url)
+    media_type, data = split_data_uri(image.url)
     if media_type not in _IMAGES:
         raise invalid(path, "this endpoint takes png, jpeg, webp, heic and heif images")
     return {"mimeType": media_type, "data": data}
@@ -83,18 +82,13 @@ def _file(file: File, path: str) -> Blob:
         raise invalid(f"{path}.file_url", "this endpoint takes inline files only: send file_data")
     if file.data is None:
         raise invalid(f"{path}.file_id", "this endpoint can't read files stored elsewhere: send file_data")
-    media_type, data = _split(file.data) if is_data_uri(file.data) else (_guess(file), file.data)
+    media_type, data = split_data_uri(file.data) if is_data_uri(file.data) else (_guess(file), file.data)
     if media_type not in _FILES:
         raise invalid(f"{path}.file_data", "this endpoint takes PDF, text, image and video files")
     return {"mimeType": media_type, "data": data}
 
 
-def _split(uri: str) -> tuple[str, str]:
-    head, _, data = uri.partition(",")
-    return head[5:].partition(";")[0].strip().lower(), data
-
-
 def _guess(file: File) -> str:
     name = (file.filename or "").lower()
     ending = name[name.rfind(".") :] if "." in name else ""
-    return _ENDINGS.get(ending) or (_PDF if (file.data or "").startswith(_PDF_BASE64) else "")
+    return _ENDINGS.get(ending) or (_PDF if (file.data or "").startswith(PDF_IN_BASE64) else "")

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from service.domain.errors import invalid
 from service.domain.generation import Audio, File
-from service.domain.media import PDF, is_data_uri
+from service.domain.media import PDF, PDF_IN_BASE64, is_data_uri
 
-_PDF_BASE64: Final = "JVBERi"  # %PDF, in base64
 _RAW: Final = ("pcm16", "pcm24")
 
 
@@ -30,7 +29,7 @@ def _data_uri(file: File, path: str) -> str:
     data = file.data or ""
     if is_data_uri(data):
         return data
-    if data.startswith(_PDF_BASE64) or (file.filename or "").lower().endswith(".pdf"):
+    if data.startswith(PDF_IN_BASE64) or (file.filename or "").lower().endswith(".pdf"):
         return f"data:{PDF};base64,{data}"
     raise invalid(
         f"{path}.file.file_data", "say what it is: send a data URI, such as data:application/pdf;base64,..."
