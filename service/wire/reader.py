@@ -217,6 +217,7 @@ def _put(key: str, coerce: values.Coerce, target: Any, value: object, _walk: Wal
 def _read_list(name: str, add: Read, what: str, message: Any, value: object, walk: Walk) -> None:
     if type(value) is not list:
         raise expected(what, value)
+    walk.enter(len(value))
     target = getattr(message, name)
     for index, item in enumerate(value):
         walk.into(index, add, target, item)

@@ -457,3 +457,15 @@ def test_no_message_whatever_it_holds_ends_in_anything_but_a_refusal(message: Me
         assert 0 < len(error.violations) <= 10
         for violation in error.violations:
             assert violation.message
+
+
+def test_messages_and_their_parts_are_bounded_together_in_protobuf_as_well() -> None:
+    message = pb.ChatMessage(role=pb.CHAT_ROLE_USER, content=[content_pb2.ContentPart(text="a")] * 24_999)
+    most = pb.CreateChatCompletionRequest(model="m", messages=[message, message])
+    assert to_domain(most, hint_fields=frozenset(), streaming=False).generation.turns
+    most.messages[0].content.add(text="one more")
+    with pytest.raises(ServiceError) as caught:
+        to_domain(most, hint_fields=frozenset(), streaming=False)
+    [violation] = caught.value.violations
+    assert violation.path == "messages"
+    assert violation.message == "must hold at most 50000 messages and parts of them in all; got 50001"

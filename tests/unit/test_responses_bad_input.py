@@ -375,3 +375,18 @@ def _is_told_well(error: ServiceError) -> None:
     assert 0 < len(error.violations) <= 10
     for violation in error.violations:
         assert violation.message
+
+
+def test_parts_of_messages_are_bounded_together_in_protobuf_as_well() -> None:
+    part = items_pb.ResponseContent(input_text=items_pb.ResponseInputText(text="a"))
+    item = items_pb.ResponseItem(message=items_pb.ResponseMessage(role="user", content=[part] * 25_000))
+    most = pb.CreateResponseRequest(model="m", input=[item, item])
+    assert read_request(most, hint_fields=frozenset(), streaming=False).entries
+    most.input[0].message.content.add().CopyFrom(part)
+    with pytest.raises(ServiceError) as caught:
+        read_request(most, hint_fields=frozenset(), streaming=False)
+    [violation] = caught.value.violations
+    assert (violation.path, violation.message) == (
+        "input",
+        "must hold at most 50000 parts of messages in all; got 50001",
+    )

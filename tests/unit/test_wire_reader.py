@@ -7,6 +7,7 @@ from eurouter.v1 import chat_pb2, preferences_pb2, routing_pb2, tools_pb2
 
 from service.domain.errors import Reason
 from service.wire import MAX_VIOLATIONS, WireError, parse, parse_bytes
+from service.wire.walk import MAX_ENTRIES
 
 Request = chat_pb2.CreateChatCompletionRequest
 
@@ -421,3 +422,18 @@ def test_a_union_can_be_parsed_on_its_own() -> None:
     with pytest.raises(WireError) as caught:
         parse(tools_pb2.ToolChoice, 5)
     assert caught.value.violations == (("", "expected one of none, auto, required or an object, got a number"),)
+
+
+def test_lists_are_bounded_together_however_they_are_nested() -> None:
+    text = {"type": "text", "text": "a"}
+    half = [text] * (MAX_ENTRIES // 2)
+    message = {"role": "user", "content": half}
+    assert len(parse(Request, {"messages": [message, {**message, "content": half[2:]}]}).messages) == 2
+    [(path, said)] = refused({"messages": [message, message]})
+    assert path == "messages[1].content"
+    assert said == "too long: all lists of a request may hold 50000 entries together"
+
+
+def test_a_list_that_is_far_too_long_is_refused_before_it_is_read() -> None:
+    [(path, said)] = refused({"messages": ["no message"] * (MAX_ENTRIES + 1)})
+    assert (path, said[:9]) == ("messages", "too long:")

@@ -16,6 +16,7 @@ from service.api.media import FOREIGN, read_opaque
 from service.api.problems import has_unknown, shown
 from service.domain.fields import Field
 from service.domain.generation import Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult, Turn
+from service.wire.walk import MAX_ENTRIES
 
 _ROLES: Final[dict[int, Role]] = {
     pb.CHAT_ROLE_SYSTEM: Role.SYSTEM,
@@ -49,6 +50,11 @@ class History:
 
 def read_messages(draft: ChatDraft, messages: Sequence[pb.ChatMessage]) -> None:
     """The field `messages`."""
+    entries = len(messages) + sum([len(message.content) for message in messages])
+    if entries > MAX_ENTRIES:
+        problem = f"must hold at most {MAX_ENTRIES} messages and parts of them in all; got {entries}"
+        draft.problems.add("messages", problem)
+        return
     history = History()
     draft.values["turns"] = tuple([_turn(draft, history, i, message) for i, message in enumerate(messages)])
 

@@ -27,6 +27,7 @@ from service.api.responses.sealed import OPENAI, Seal, unseal
 from service.api.responses.traces import TRACE_READERS
 from service.domain.fields import Field
 from service.domain.generation import Reasoning, Role, Text
+from service.wire.walk import MAX_ENTRIES
 
 MAX_ITEMS: Final = 10_000
 
@@ -38,6 +39,10 @@ def read_input(draft: ResponsesDraft, items: Sequence[pb.ResponseItem]) -> None:
     """The field `input`."""
     if len(items) > MAX_ITEMS:
         draft.problems.add("input", f"must be at most {MAX_ITEMS} items; got {len(items)}")
+        return
+    parts = sum([len(item.message.content) for item in items])
+    if parts > MAX_ENTRIES:
+        draft.problems.add("input", f"must hold at most {MAX_ENTRIES} parts of messages in all; got {parts}")
         return
     entries: list[Entry] = []
     for index, item in enumerate(items):
