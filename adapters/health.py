@@ -6,7 +6,7 @@ No network and no background task: everything decays when it is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +72,11 @@ class OutcomeHealth:
         """When the endpoint's cool-down ends, or None when it is not cooling at `now`."""
         record = self._records.get(endpoint_id)
         return record.cooling_until if record is not None and record.cooling_until > now else None
+
+    def cooling(self) -> Sequence[str]:
+        """The endpoints that are cooling now, among those remembered."""
+        now = self._clock()
+        return [endpoint_id for endpoint_id, record in self._records.items() if record.cooling_until > now]
 
     def latency(self, endpoint_id: str) -> float | None:
         """Smoothed seconds to the first token of streams, None before the first."""

@@ -1,6 +1,6 @@
 """Sets structlog up once per process: JSON lines for machines, a console for people, on stderr.
 
-What is logged is decided where it is logged; here only ids that a context carries are added.
+What is logged is decided where it is logged; here only the ids of the span are added that the task works for.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from typing import Any, Final, Literal
 import orjson
 import structlog
 
+from service.domain.tracing import current
+
 LogFormat = Literal["auto", "json", "console"]
 
 _LEVELS: Final = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 
 
 class _Threshold:
-    """The least level that is logged. A processor, because it reaches loggers that were bound before a change."""
+    """The least level that is logged. A processor, because it reaches loggers that were bound before a change.
+
+    What is logged gets the ids of a recorded span here, as every other processor is one step more for each line.
+    """
 
     def __init__(self) -> None:
         self.least = logging.INFO
@@ -28,6 +33,9 @@ class _Threshold:
     def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if _LEVELS[method] < self.least:
             raise structlog.DropEvent
+        span = current.get()
+        if span is not None:
+            event["trace_id"], event["span_id"] = span.trace_id, span.span_id
         return event
 
 

@@ -7,7 +7,7 @@ would look like a queue at rest, and comparisons with NaN are false in every ale
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import random
 from typing import Final
 
@@ -27,11 +27,22 @@ _NOTHING: Final = float("nan")
 
 
 class QueueGauges:
-    """Use it once per process. `registry` None: in the files of several processes."""
+    """Use it once per process. `registry` None: in the files of several processes.
 
-    def __init__(self, registry: CollectorRegistry | None, jobs: JobQueries, *, period: float = PERIOD) -> None:
+    `heard` is told what came of each look: why the database failed, or None.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None,
+        jobs: JobQueries,
+        *,
+        period: float = PERIOD,
+        heard: Callable[[StoreError | None], None] = lambda _error: None,
+    ) -> None:
         self._jobs = jobs
         self._period = period
+        self._heard = heard
         self._runnable = _gauge("runnable", "Jobs that a worker may start now, by priority.", registry)
         self._oldest = _gauge(
             "oldest_runnable_seconds",
@@ -46,9 +57,11 @@ class QueueGauges:
         while True:
             try:
                 self._show(await self._jobs.queue_stats(None))
-            except StoreError:
-                # Whoever sweeps the same database reports it.
+            except StoreError as error:
                 self._show({})
+                self._heard(error)
+            else:
+                self._heard(None)
             await asyncio.sleep(self._period * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
 
     def _show(self, stats: Mapping[Priority, PriorityStats]) -> None:

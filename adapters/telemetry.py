@@ -6,6 +6,7 @@ No content, and no label that callers can invent.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from prometheus_client import (
     multiprocess,
     values,
 )
+from prometheus_client.metrics_core import Metric
 
 from adapters.usage_telemetry import UsageCounters
 from service.domain.catalog import Endpoint
@@ -173,6 +175,15 @@ def forget_process(folder: str, pid: int) -> None:
 
 def render_all(folder: str) -> bytes:
     """The sums over all processes that write into `folder` (PROMETHEUS_MULTIPROC_DIR)."""
+    return generate_latest(_of_all(folder))
+
+
+def collect_all(folder: str) -> Iterable[Metric]:
+    """The same sums, as families."""
+    return _of_all(folder).collect()
+
+
+def _of_all(folder: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return registry

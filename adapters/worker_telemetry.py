@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.domain.errors import ServiceError
+from service.domain.stored import StoreError
 
 JOB_CRASHED: Final = "job_crashed"
 JOB_STORE_FAILED: Final = "job_store_failed"
@@ -14,9 +18,18 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class PrometheusWorkerTelemetry:
-    """Counts what a process's worker does. `registry` None: in the files of several processes."""
+    """Counts what a process's worker does. `registry` None: in the files of several processes.
 
-    def __init__(self, registry: CollectorRegistry | None) -> None:
+    `heard` is told what came of each claim: why the database failed, or None.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None,
+        *,
+        heard: Callable[[StoreError | None], None] = lambda _error: None,
+    ) -> None:
+        self._heard = heard
         self._claims = Histogram(
             "eurouter_job_claim_seconds", "Duration of claims in seconds.", registry=registry, buckets=_BUCKETS
         )
@@ -54,6 +67,7 @@ class PrometheusWorkerTelemetry:
         """A claim took `seconds` and brought so many jobs."""
         self._claims.observe(seconds)
         self._claimed.inc(jobs)
+        self._heard(None)
 
     def running(self, jobs: int) -> None:
         """So many jobs run now."""
@@ -77,10 +91,12 @@ class PrometheusWorkerTelemetry:
         self._flushes.inc()
         self._events.inc(events)
 
-    def store_failed(self, what: str) -> None:
-        """The database failed at `what`, and will be asked again."""
+    def store_failed(self, what: str, error: StoreError | ServiceError) -> None:
+        """The database failed at `what`, and will be asked again. The texts of both errors are ours."""
         self._store_failures.labels(what).inc()
-        self._log.warning(JOB_STORE_FAILED, what=what)
+        self._log.warning(JOB_STORE_FAILED, what=what, error=str(error))
+        if what == "claim" and isinstance(error, StoreError):
+            self._heard(error)
 
     def crashed(self, job_id: str, error: BaseException) -> None:
         """A run ended by a fault of ours. What the error says may quote content: its type is all that is told."""

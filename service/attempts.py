@@ -148,9 +148,9 @@ class Attempts:
     def ended(self, outcome: str, usage: Usage | None = None) -> None:
         """Counts the running attempt's end otherwise; `outcome` as in Telemetry.attempt, `usage` so far."""
         endpoint = self.current.endpoint
-        self._telemetry.attempt(endpoint, outcome, self._clock() - self.started)
         if usage is not None:
             self._telemetry.used(endpoint, usage)
+        self._telemetry.attempt(endpoint, outcome, self._clock() - self.started)
 
     def _decide(self, attempt: Attempt, truncated: tuple[str, ...] = ()) -> Decision:
         return attempt.decision(self._plan.strategy, len(self._failed), truncated)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from adapters.keys import CertificateOwners, SettingsKeys
@@ -13,6 +14,7 @@ from service.api.dead_letters import DeadLettersHandler
 from service.api.jobs import JobsHandler
 from service.api.responses.handler import ResponsesHandler
 from service.api.routing import RoutingHandler
+from service.edge.admin import Admin, Health
 from service.edge.admission import Admission
 from service.edge.calls import Calls
 from service.edge.grpc_calls import GrpcCalls
@@ -26,7 +28,7 @@ from service.edge.http_calls import HttpCalls
 from service.edge.http_chat import HttpChat
 from service.edge.http_jobs import HttpDeadLetters, HttpJobs
 from service.edge.http_responses import HttpResponses
-from service.edge.http_server import HttpOptions, HttpServer, admin_app
+from service.edge.http_server import HttpOptions, HttpServer
 from service.edge.tls import HttpTls, TlsFiles
 from service.engine import Engine, Start, new_id
 from service.kafka_letters import dead_letters
@@ -77,7 +79,7 @@ class Service(Engine):
         )
         routing = RoutingHandler(self.catalog, self.router, self.live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
-        wrap = GrpcCalls(calls, self.admission, certificates=certificates)
+        wrap = GrpcCalls(calls, self.admission, certificates=certificates, tracer=self.tracer)
         open_to_all = GrpcCalls(calls, self.admission, public=True)
         services = (
             chat_service(wrap, chat),
@@ -87,7 +89,7 @@ class Service(Engine):
             jobs_service(wrap, jobs, letters),
         )
         app = HttpApp(
-            HttpCalls(calls, self.admission),
+            HttpCalls(calls, self.admission, self.tracer),
             HttpChat(chat, self._heartbeats, self.live.hint_fields),
             HttpResponses(responses, stored, background, self._heartbeats, self.live.hint_fields),
             catalog,
@@ -98,7 +100,7 @@ class Service(Engine):
         return Parts(
             grpc=GrpcServer(_grpc_options(settings, share_port=start.share_ports), services),
             http=HttpServer(app, HttpOptions(settings.http.host, settings.http.port, start.share_ports, tls)),
-            admin=None if start.share_ports else self._admin(settings),
+            admin=None if start.share_ports else self._admin(settings, start.admin),
             admission=self.admission,
             tasks=self._tasks(worker, kafka),
             closers=self.closers,
@@ -120,9 +122,16 @@ class Service(Engine):
         reference = self.watcher.current.key_pepper
         return self.secrets.resolve(reference).encode() if reference else b""
 
-    def _admin(self, settings: Settings) -> HttpServer:
-        app = admin_app(lambda: None if self.process.ready else "starting or draining", self.telemetry.render)
-        return HttpServer(app, HttpOptions(settings.admin.host, settings.admin.port))
+    def _admin(self, settings: Settings, opened: Admin | None) -> HttpServer:
+        if opened is None:
+            options = HttpOptions(settings.admin.host, settings.admin.port)
+            return Admin(options, self.readiness, self.telemetry.render).server
+        opened.health, opened.metrics = self.readiness, self.telemetry.render
+        return opened.server
+
+    def readiness(self) -> Health:
+        """What the probes say now."""
+        return self.conditions.health(*(() if self.process.ready else ("starting or draining",)))
 
     def _tasks(self, worker: Worker | None, kafka: KafkaSide | None) -> Tasks:
         tasks = {**self.tasks(), "heartbeats": self._heartbeats.run}
@@ -130,6 +139,8 @@ class Service(Engine):
             tasks["worker"] = worker.run
         if kafka is not None:
             tasks |= kafka.tasks()
+        if certificates := _certificates(self._settings):
+            tasks["certificates"] = lambda: self.process_telemetry.watch_certificates(certificates)
         if self._http_tls is not None:
             poll = self._http_tls.poll
             tasks["tls"] = lambda: every(_TLS_POLL_SECONDS, poll)
@@ -155,6 +166,12 @@ def _tls_files(tls: TlsSettings) -> TlsFiles | None:
     if tls.cert is None or tls.key is None:
         return None
     return TlsFiles(tls.cert, tls.key, tls.client_ca, tls.require_client_cert)
+
+
+def _certificates(settings: Settings) -> dict[str, Path]:
+    """The certificate's file of each door that has one."""
+    files = {"grpc": settings.grpc.tls.cert, "http": settings.http.tls.cert}
+    return {door: path for door, path in files.items() if path is not None}
 
 
 def _http_tls(tls: TlsSettings) -> HttpTls | None:

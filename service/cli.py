@@ -43,13 +43,13 @@ def main(
     try:
         match options.command:
             case "serve":
-                return _serve(config, env, demo=options.demo or options.once, once=options.once)
+                return _serve(config, env, options)
             case "work":
-                return _work(config, env)
+                return _work(config, env, wait=options.wait)
             case "config":
                 return _check(config, env)
             case "db":
-                return _database(config, env, options.action)
+                return _database(config, env, options.action, wait=getattr(options, "wait", False))
             case "dlq":
                 return dlq_cli.run(options, config, env)
             case "keys":
@@ -111,6 +111,7 @@ def _add_serve(add: _AddCommand) -> None:
         help="start a small local model as upstream, and show a streamed answer and one made in the background",
     )
     serve.add_argument("--once", action="store_true", help="the same, but end after that")
+    _add_wait(serve)
 
 
 def _add_work(add: _AddCommand, program: str) -> None:
@@ -123,6 +124,7 @@ def _add_work(add: _AddCommand, program: str) -> None:
         "127.0.0.1:9091.",
     )
     _add_config(work)
+    _add_wait(work)
 
 
 def _add_database(add: _AddCommand) -> None:
@@ -137,6 +139,11 @@ def _add_database(add: _AddCommand) -> None:
         "same by itself unless database.auto_migrate is false.",
     )
     _add_config(migrate)
+    migrate.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for the database and for the file of its URL; leave a schema alone that a newer version made",
+    )
     about = "say which database is used and whether its schema is up to date"
     status = actions.add_parser(
         "status",
@@ -175,6 +182,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for secrets' files, the database and its schema, with probes and metrics served meanwhile, "
+        "instead of ending or starting without them",
+    )
+
+
 def _config_path(options: argparse.Namespace, env: Mapping[str, str]) -> Path | None:
     named = getattr(options, "config", None)
     if named is not None:
@@ -182,28 +198,30 @@ def _config_path(options: argparse.Namespace, env: Mapping[str, str]) -> Path | 
     return Path(env[CONFIG]) if env.get(CONFIG) else None
 
 
-def _serve(config: Path | None, env: Mapping[str, str], *, demo: bool, once: bool) -> int:
-    from adapters.providers.secrets import Secrets
-    from service.settings.show import problems
-
+def _serve(config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> int:
     settings = Settings.load(config, env)
-    if found := list(problems(settings, Secrets(env).resolve)):
+    if not options.wait and (found := _missing(settings, env, has_doors=True)):
         return _fail("\n".join(found))
     from service.serve import ServeOptions, serve
 
-    return serve(settings, ServeOptions(config=config, demo=demo, once=once))
+    demo = options.demo or options.once
+    return serve(settings, ServeOptions(config=config, demo=demo, once=options.once, wait=options.wait))
 
 
-def _work(config: Path | None, env: Mapping[str, str]) -> int:
-    from adapters.providers.secrets import Secrets
-    from service.settings.show import problems
-
+def _work(config: Path | None, env: Mapping[str, str], *, wait: bool) -> int:
     settings = Settings.load(config, env)
-    if found := list(problems(settings, Secrets(env).resolve, has_doors=False)):
+    if not wait and (found := _missing(settings, env, has_doors=False)):
         return _fail("\n".join(found))
     from service.worker_service import work
 
-    return work(settings, config)
+    return work(settings, config, wait=wait)
+
+
+def _missing(settings: Settings, env: Mapping[str, str], *, has_doors: bool) -> list[str]:
+    from adapters.providers.secrets import Secrets
+    from service.settings.show import problems
+
+    return list(problems(settings, Secrets(env).resolve, has_doors=has_doors))
 
 
 def _check(config: Path | None, env: Mapping[str, str]) -> int:
@@ -244,10 +262,13 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
     return _fail("\n".join(found)) if found else 0
 
 
-def _database(config: Path | None, env: Mapping[str, str], action: str) -> int:
+def _database(config: Path | None, env: Mapping[str, str], action: str, *, wait: bool) -> int:
     from service.db_commands import DatabaseCommandError, migrate, status
+    from service.migrating import migrate_when_there
     from service.settings.load import load
 
+    if wait:
+        return migrate_when_there(lambda: load(config, env, to_serve=False), env)
     settings = load(config, env, to_serve=False)
     try:
         ready, text = migrate(settings, env) if action == "migrate" else status(settings, env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.database import migrate as migrations
-from adapters.database.revisions import HEAD, SchemaState
+from adapters.database.revisions import HEAD, REVISIONS, SchemaState, compatible_sentence
 from adapters.database.url import DatabaseUrlError, Target, effective_url, parse_url
 from adapters.providers.secrets import SecretError, Secrets
 from service.domain.stored import StoreError
@@ -29,6 +29,8 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> tuple[bool, str]:
         raise DatabaseCommandError(str(error)) from None
     if before == HEAD:
         return True, f"{target.name}: the schema was up to date (revision {HEAD})"
+    if before is not None and before not in REVISIONS:
+        return True, f"{target.name}: nothing to do: {compatible_sentence(before)}"
     return True, f"{target.name}: the schema is up to date (revision {HEAD}, before: {before or 'none'})"
 
 
@@ -44,9 +46,10 @@ def status(settings: Settings, env: Mapping[str, str]) -> tuple[bool, str]:
     except StoreError as error:
         raise DatabaseCommandError(str(error)) from None
     lines = [f"database: {target.name}", f"schema:   {_schema(found, by_itself=settings.database.auto_migrate)}"]
-    if found.state is SchemaState.CURRENT:
+    usable = found.state in (SchemaState.CURRENT, SchemaState.COMPATIBLE)
+    if usable:
         lines.append(f"expired:  {found.overdue} response{'' if found.overdue == 1 else 's'} not removed yet")
-    return found.state is SchemaState.CURRENT, "\n".join(lines)
+    return usable, "\n".join(lines)
 
 
 def _schema(found: migrations.Status, *, by_itself: bool) -> str:
@@ -58,8 +61,13 @@ def _schema(found: migrations.Status, *, by_itself: bool) -> str:
             return f"none yet; {how} makes it"
         case SchemaState.BEHIND:
             return f"revision {found.revision}, and {HEAD} is needed; {how} brings it there"
+        case SchemaState.COMPATIBLE:
+            return compatible_sentence(found.revision)
         case SchemaState.NEWER:
-            return f"revision {found.revision}, which is newer than this version ({HEAD}): use a newer version"
+            return (
+                f"revision {found.revision}, which is newer than this version ({HEAD}) and can't be used by it: "
+                "use a newer version"
+            )
 
 
 def _target(settings: Settings, env: Mapping[str, str]) -> Target:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,13 +20,13 @@ import structlog
 from adapters import logs
 from adapters.catalog.load import DEFAULT_CATALOG
 from adapters.catalog.watch import FileCatalog
-from adapters.database.open import Database, DatabaseOptions, open_database
+from adapters.condition_telemetry import ConditionGauge
 from adapters.database.sweep import run_sweep
-from adapters.database.url import effective_url
 from adapters.health import OutcomeHealth
 from adapters.media import WebFetcher
 from adapters.media.addresses import IpAddress, is_public
 from adapters.media.telemetry import PrometheusMediaTelemetry
+from adapters.process_telemetry import ProcessTelemetry
 from adapters.providers.http import HttpSettings
 from adapters.providers.listing import Listing
 from adapters.providers.registry import DIALECTS
@@ -42,15 +42,20 @@ from service.api.responses.idempotency import idempotency_of
 from service.api.responses.prepare import Preparer
 from service.api.responses.stored import StoredResponses
 from service.coalesce import LoadWindow
+from service.condition_reports import ConditionReports
+from service.conditions import Conditions
 from service.domain.job_store import JobStore
+from service.edge.admin import Admin
 from service.edge.kafka.acceptance import RecordAcceptance
 from service.edge.kafka.judging import JobApi
 from service.kafka_side import KafkaSide
 from service.live import LiveSettings
+from service.otlp_side import otlp_of
 from service.router import Router
 from service.settings import Settings, SettingsWatcher
 from service.settings.show import problems
 from service.side_tasks import Tasks, measure_load
+from service.storage import open_for
 from workers.flush import Flusher, FlushLimits
 from workers.leases import Leases, LeaseTimes
 from workers.ports import WorkerTelemetry
@@ -68,6 +73,7 @@ class Start:
     own). `share_ports`: one of several processes, with no admin port of its own. Without `drain_pause` a stop
     begins at once: nobody balances load over a process that a person runs in a terminal. A process without
     `has_doors` needs nothing of what concerns callers. `fetch_from`: the addresses that media may be fetched from.
+    `conditions` and `admin`: what the process knew of itself, and showed, while it waited for what it needs.
     """
 
     config: Path | None = None
@@ -77,6 +83,8 @@ class Start:
     drain_pause: bool = True
     has_doors: bool = True
     fetch_from: Callable[[IpAddress], bool] = is_public
+    conditions: Conditions = field(default_factory=Conditions)
+    admin: Admin | None = None
 
 
 class Engine:
@@ -91,24 +99,25 @@ class Engine:
         """
         self._log = structlog.get_logger().bind()
         self.secrets = Secrets(start.env)
-        self.watcher = SettingsWatcher(
-            start.config,
-            start.env,
-            settings,
-            report=self.report,
-            on_change=self._settings_changed,
-            check=lambda fresh: problems(fresh, self.secrets.resolve, has_doors=start.has_doors),
-        )
+        self.conditions = start.conditions
+        self._reports = ConditionReports(start.conditions)
+        self._has_doors = start.has_doors
+        self.watcher = self._watcher(settings, start)
         self.live = LiveSettings(settings, drain_pause=start.drain_pause)
         self.telemetry = PrometheusTelemetry(multiprocess_mode=start.share_ports)
-        self.catalog = FileCatalog(
-            start.catalog or settings.catalog.path or DEFAULT_CATALOG,
-            {name: dialect.expressible_with for name, dialect in DIALECTS.items()},
-            self.secrets.is_configured,
-            rules=settings.rule_rows,
-            timeouts=settings.upstream.timeouts(),
-            report=self.report,
+        start.conditions.show_by(ConditionGauge(self.telemetry.shared_registry).show)
+        self.process_telemetry = ProcessTelemetry(self.telemetry.shared_registry, metadata.version("eurouter"))
+        self.otlp = otlp_of(
+            settings,
+            start.env,
+            self.secrets.resolve,
+            self.telemetry.shared_registry,
+            self.report,
+            metrics=None if start.share_ports else self.telemetry.registry.collect,
         )
+        self.tracer = self.otlp.tracer if self.otlp is not None else None
+        self.catalog = self._file_catalog(settings, start)
+        self._reports.at_start()
         self.upstream = HttpUpstream(
             DIALECTS, self.secrets, user_agent=USER_AGENT, settings=_http_settings(settings)
         )
@@ -119,16 +128,17 @@ class Engine:
             ca_file=_http_settings(settings).ca_file,
             allow=start.fetch_from,
         )
+        self.health = OutcomeHealth(time.monotonic)
         self.router = Router(
             self.upstream,
-            OutcomeHealth(time.monotonic),
+            self.health,
             self.telemetry,
             settings=self.live.router,
             media=self.media,
         )
         self.catalog.tell(self.router.capacity.declare)
         self.window = LoadWindow(settings.coalesce.max_window_ms / 1000)
-        self.database = _database(settings, self.secrets, start.env)
+        self.database = open_for(settings, self.secrets.resolve, start.env)
         self.preparer = Preparer(
             self.catalog, self.database.responses, self.live.responses, wall_clock=time.time, new_id=new_id
         )
@@ -136,6 +146,31 @@ class Engine:
         self.background = self._background()
         self._name = f"{socket.gethostname()}.{os.getpid()}"
         self._settings = settings
+
+    def _watcher(self, settings: Settings, start: Start) -> SettingsWatcher:
+        return SettingsWatcher(
+            start.config,
+            start.env,
+            settings,
+            report=self.report,
+            on_change=self._settings_changed,
+            check=self._missing,
+            judged=self._reports.settings,
+        )
+
+    def _missing(self, settings: Settings) -> Iterable[str]:
+        return problems(settings, self.secrets.resolve, has_doors=self._has_doors)
+
+    def _file_catalog(self, settings: Settings, start: Start) -> FileCatalog:
+        return FileCatalog(
+            start.catalog or settings.catalog.path or DEFAULT_CATALOG,
+            {name: dialect.expressible_with for name, dialect in DIALECTS.items()},
+            self.secrets.is_configured,
+            rules=settings.rule_rows,
+            timeouts=settings.upstream.timeouts(),
+            report=self.report,
+            judged=self._reports.catalog,
+        )
 
     def _background(self) -> BackgroundResponses:
         return BackgroundResponses(
@@ -152,20 +187,26 @@ class Engine:
     @property
     def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """Coroutine functions that end what is left, in this order, when nothing uses it any more."""
-        return (self.upstream.aclose, self.media.aclose, self.database.aclose)
+        last = () if self.otlp is None else (self.otlp.aclose,)
+        return (self.upstream.aclose, self.media.aclose, self.database.aclose, *last)
 
     def tasks(self) -> Tasks:
         """What runs beside every process's work."""
         settings = self._settings
-        gauges = QueueGauges(self.telemetry.shared_registry, self.database.jobs)
+        heard = self._reports.database
+        gauges = QueueGauges(self.telemetry.shared_registry, self.database.jobs, heard=heard)
         listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
         return {
-            "load": lambda: measure_load(self.window.observe),
+            "load": lambda: measure_load(self._observe_load),
+            "cooling": lambda: self.process_telemetry.watch_cooling(self.health.cooling),
             "settings": self.watcher.run,
             "catalog": lambda: self.catalog.run(listing, discover_every=settings.catalog.discover_seconds),
             "queue": gauges.run,
             "hints": lambda: self.database.signals.run(self.report),
-            "database": lambda: run_sweep(self.database, settings.responses.sweep_seconds, report=self.report),
+            "database": lambda: run_sweep(
+                self.database, settings.responses.sweep_seconds, report=self.report, heard=heard
+            ),
+            "conditions": lambda: self._reports.watch(lambda: self._missing(self.watcher.current)),
         }
 
     def worker(
@@ -177,7 +218,7 @@ class Engine:
         """A worker on this process's jobs. `leases` makes its leases, and `jobs` is the store that it works on."""
         seconds = self._settings.jobs.lease_seconds
         store = jobs or self.database.jobs
-        telemetry = PrometheusWorkerTelemetry(self.telemetry.shared_registry)
+        telemetry = PrometheusWorkerTelemetry(self.telemetry.shared_registry, heard=self._reports.database)
         held = leases(store, telemetry, LeaseTimes(length=seconds, margin=seconds / 10))
         flusher = Flusher(store, telemetry, FlushLimits())
         runner = JobRunner(
@@ -188,6 +229,7 @@ class Engine:
             clock=time.monotonic,
             settings=self.live.runs,
             window=self.window,
+            tracer=self.tracer,
         )
         worker = Worker(
             self._name,
@@ -227,6 +269,7 @@ class Engine:
             wall_clock=time.time,
             count=count,
             complete=self.catalog.complete,
+            tracer=self.tracer,
         )
 
     def kafka(self, worker: Worker) -> KafkaSide | None:
@@ -244,12 +287,18 @@ class Engine:
             resolve=self.secrets.resolve,
             registry=self.telemetry.shared_registry,
             report=self.report,
+            conditions=self.conditions,
+            tracer=self.tracer,
         )
 
     def report(self, event: str, values: Mapping[str, object]) -> None:
         """Logs what a part of the process tells of itself."""
         bad = event.endswith(("_rejected", "_failed", "_missing", "_old", "_need_restart"))
         self._log.log(30 if bad else 20, event, **values)
+
+    def _observe_load(self, lag: float, share: float) -> None:
+        self.window.observe(lag, share)
+        self.process_telemetry.loop_lag(lag)
 
     def _settings_changed(self, settings: Settings) -> None:
         self.live.use(settings)
@@ -262,19 +311,6 @@ class Engine:
 def new_id() -> str:
     """36 hexadecimal digits, the last part of an answer's id."""
     return f"{getrandbits(144):036x}"
-
-
-def _database(settings: Settings, secrets: Secrets, env: Mapping[str, str]) -> Database:
-    database = settings.database
-    url = effective_url(database.url, env, secrets.resolve)
-    options = DatabaseOptions(
-        auto_migrate=database.auto_migrate,
-        pool_size=database.pool_size,
-        connect_seconds=database.connect_seconds,
-        seconds=database.statement_seconds,
-        outbox=settings.kafka.enabled,
-    )
-    return open_database(url, options)
 
 
 def _http_settings(settings: Settings) -> HttpSettings:

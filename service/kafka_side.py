@@ -7,7 +7,7 @@ Built from the settings; beside the engine it names concrete adapters. What a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,12 +18,14 @@ from adapters.intake_telemetry import PrometheusIntakeTelemetry, PrometheusWakeU
 from adapters.kafka.client import KafkaClientError, KafkaClientOptions, client_arguments
 from adapters.kafka.consumer import KafkaConsumer
 from adapters.kafka.publisher import KafkaPublisher
-from adapters.kafka.topics import TopicsError, TopicSpec, settle_topics, wanted_topics
+from adapters.kafka.topics import CHECK_FAILED, TopicsError, TopicSpec, settle_topics, wanted_topics
 from adapters.relay_telemetry import OutboxGauges, PrometheusRelayTelemetry
+from service.conditions import Conditions, Part
 from service.domain.consuming import ConsumerError
 from service.domain.intake import Acceptance
 from service.domain.publishing import PublisherError
 from service.domain.signals import Report
+from service.domain.tracing import Tracer
 from service.edge.kafka.dead_letters import MOST_BYTES
 from service.edge.kafka.results import OutTopics, Results
 from service.live import LiveSettings
@@ -47,11 +49,15 @@ _LAST_RESULTS: Final = 2.0
 _SHOW: Final = 5.0
 
 
+_BROKERS: Final = "; it is tried again, see kafka.bootstrap_servers and kafka.security"
+
+
 class KafkaSide:
     """The loops of one process that works on jobs. `tasks` run them; `leave_intake` and `leave` end them.
 
     `name` tells this process's relay from others, `wake` is the worker's. `acceptance` makes what judges records
-    and tells the reason of every dead letter. `resolve` gives the secret of a reference.
+    and tells the reason of every dead letter. `resolve` gives the secret of a reference. `conditions` are the
+    process's: nothing of Kafka is a reason not to be ready.
     """
 
     def __init__(
@@ -66,7 +72,10 @@ class KafkaSide:
         resolve: Callable[[str], str],
         registry: CollectorRegistry | None,
         report: Report,
+        conditions: Conditions,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._conditions = conditions
         self._settings = kafka = settings.kafka
         self._report = report
         self._connect = partial(connection, kafka, resolve)
@@ -81,6 +90,7 @@ class KafkaSide:
             Results(topics, live.results_content).render,
             PrometheusRelayTelemetry(registry),
             settings=lambda: relay_settings,
+            tracer=tracer,
         )
         self._intake_telemetry = telemetry = PrometheusIntakeTelemetry(registry)
         self._wake_up_telemetry = PrometheusWakeUpTelemetry(registry)
@@ -118,7 +128,7 @@ class KafkaSide:
             await self.relay.drain(_LAST_RESULTS)
 
     async def _settle(self) -> None:
-        """Looks at the topics once the brokers answer, and at those that new settings bring.
+        """Looks at the topics once the brokers answer, at those that settings bring, and again while one differs.
 
         Only those that are to be made are waited for, at the start.
         """
@@ -126,20 +136,29 @@ class KafkaSide:
         if mode != "create":
             self._settled.set()
         seen: frozenset[str] = frozenset()
+        reports = _TopicReports(self._report)
         while True:
             wanted = self._wanted()
             new = [topic for topic in wanted if topic.name not in seen]
             try:
+                differing: Sequence[str] = ()
                 if new and mode != "off":
-                    await settle_topics(self._connect(), new, mode, self._report)
+                    differing = await settle_topics(self._connect(), new, mode, reports.report)
             except (TopicsError, KafkaClientError) as error:
-                self._report(TOPICS_FAILED, {"error": str(error)})
+                self._topics_failed(str(error))
             except Exception as error:  # noqa: BLE001 - no topic is a reason to stop a process
-                self._report(TOPICS_FAILED, {"error": type(error).__name__})
+                self._topics_failed(type(error).__name__)
             else:
-                seen = frozenset(topic.name for topic in wanted)
+                seen = frozenset(topic.name for topic in wanted) - reports.taken()
+                self._conditions.tell(Part.TOPICS, *differing)
                 self._settled.set()
             await asyncio.sleep(_LOOK_AGAIN)
+
+    def _topics_failed(self, why: str) -> None:
+        sentence = f"{why}{_BROKERS}"
+        if sentence not in self._conditions.why(Part.TOPICS):
+            self._report(TOPICS_FAILED, {"error": why})
+        self._conditions.tell(Part.TOPICS, sentence)
 
     def _wanted(self) -> Sequence[TopicSpec]:
         kafka = self._settings
@@ -156,8 +175,12 @@ class KafkaSide:
         """Whether records are read. No reason not to be ready: jobs are run, and those of other doors come in."""
         if self.intake.stopping:
             return
-        self._intake_telemetry.problem(self.intake.problem())
-        self._wake_up_telemetry.problem(self.wake_ups.problem())
+        for part, problem, telemetry in (
+            (Part.INTAKE, self.intake.problem(), self._intake_telemetry),
+            (Part.WAKE_UPS, self.wake_ups.problem(), self._wake_up_telemetry),
+        ):
+            telemetry.problem(problem)
+            self._conditions.tell(part, *(() if problem is None else (_with_advice(problem),)))
 
     def _once_settled(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def begin() -> None:
@@ -190,6 +213,33 @@ class KafkaSide:
         return KafkaConsumer(
             client, group, topics, from_latest=from_latest, session_seconds=self._settings.session_seconds
         )
+
+
+def _with_advice(problem: str) -> str:
+    return f"{problem}{_BROKERS}" if problem.startswith("the broker") else problem
+
+
+class _TopicReports:
+    """Passes on what is found of topics, each thing once: one that differs is looked at again and again."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told: set[tuple[object, ...]] = set()
+        self._differing: set[str] = set()
+
+    def report(self, event: str, values: Mapping[str, object]) -> None:
+        """See `Report`."""
+        if event == CHECK_FAILED:
+            self._differing.add(str(values["topic"]))
+        told = (event, *values.values())
+        if told not in self._told:
+            self._told.add(told)
+            self._report(event, values)
+
+    def taken(self) -> frozenset[str]:
+        """The topics that the last look found different."""
+        found, self._differing = frozenset(self._differing), set()
+        return found
 
 
 async def leave(worker: Worker, kafka: KafkaSide | None) -> None:

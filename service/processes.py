@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -18,8 +18,11 @@ from typing import Any, Final
 import structlog
 
 from service.edge import log_events
+from service.edge.admin import Health
 
 READY: Final = "ready"
+HEALTH_SECONDS: Final = 0.25
+"""How often a child looks whether its health is another one, which it then sends."""
 _RESTART_DELAYS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY: Final = 60.0
 """Seconds after which a child counts as healthy: its next end is a first one."""
@@ -33,13 +36,14 @@ class _Child:
     started: float = field(default_factory=time.monotonic)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    health: Health = Health(("it has not told how it is yet",), (), begun=False)
 
 
 class Children:
     """`count` children that run `target(pipe, index, *arguments)`; `on_end` gets the pid of each that ended.
 
-    A child sends READY over its pipe once it serves, and must end when the pipe closes: that is how it
-    learns that its parent died.
+    A child sends READY over its pipe once it serves, and its Health before that and whenever that changes. It must
+    end when the pipe closes: that is how it learns that its parent died.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Children:
         self._on_end = on_end
         self._children: dict[int, _Child] = {}
         self._stopping = False
+        self._was_ready = False
         self._log = structlog.get_logger().bind()
 
     @property
@@ -64,12 +69,14 @@ class Children:
         """Process ids of the children that run now."""
         return tuple(c.process.pid for c in self._children.values() if c.process.pid and not c.ended.is_set())
 
-    def not_ready(self) -> str | None:
-        """None when all children serve, otherwise a sentence."""
+    def health(self) -> Health:
+        """What all say together."""
         if self._stopping:
-            return "draining"
-        serving = sum(1 for c in self._children.values() if c.ready.is_set() and not c.ended.is_set())
-        return None if serving == self._count else f"{serving} of {self._count} processes serve"
+            return Health(("draining",), (), begun=self._was_ready)
+        serving = [c.health for c in self._children.values() if c.ready.is_set() and not c.ended.is_set()]
+        found = together(serving, self._count, was_ready=self._was_ready)
+        self._was_ready = self._was_ready or not found.not_ready
+        return found
 
     async def start(self, seconds: float = 60.0) -> None:
         """Starts all children and waits until each serves.
@@ -140,7 +147,10 @@ class Children:
 
     def _heard(self, child: _Child) -> None:
         try:
-            if child.pipe.recv() == READY:
+            heard = child.pipe.recv()
+            if isinstance(heard, Health):
+                child.health = heard
+            elif heard == READY:
                 child.ready.set()
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(child.pipe.fileno())
@@ -154,3 +164,35 @@ class Children:
         if child.process.pid is not None:
             self._on_end(child.process.pid)
         child.ended.set()
+
+
+def together(serving: Sequence[Health], count: int, *, was_ready: bool) -> Health:
+    """What processes say that are to be `count`.
+
+    `was_ready`: all were at once before. What keeps a later one from being ready is no reason for all then.
+    """
+    first = _once(line for health in serving for line in health.not_ready)
+    degraded = _once(line for health in serving for line in health.degraded)
+    if len(serving) < count:
+        return Health((f"{len(serving)} of {count} processes serve", *first), degraded, begun=was_ready)
+    if was_ready:
+        return Health((), _once((*first, *degraded)), begun=True)
+    return Health(first, degraded, begun=all(health.begun for health in serving))
+
+
+async def tell_health(pipe: Connection, health: Callable[[], Health]) -> None:
+    """In a child: sends its health when it changed, until cancelled or the parent is gone."""
+    told: Health | None = None
+    while True:
+        now = health()
+        if now != told:
+            told = now
+            try:
+                pipe.send(now)
+            except OSError:
+                return
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def _once(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))

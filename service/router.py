@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.adapt import Adapted
+from service.attempt_spans import AttemptSpans
 from service.attempts import Attempts
 from service.capacity import Capacity
 from service.domain.calls import CallContext, permitted
@@ -95,8 +96,8 @@ class Router:
         Raises:
             ServiceError: no endpoint may or can serve, all attempts failed, or the deadline passed.
         """
-        attempts = self._attempts(generation, needs, selection, context)
-        upstream, left = self._upstream, self._left(context)
+        attempts, upstream = self._attempts(generation, needs, selection, context)
+        left = self._left(context)
 
         async def whole(endpoint: Endpoint, asked: Adapted) -> Sequence[Event]:
             await asked.ready(left)
@@ -117,8 +118,8 @@ class Router:
         Raises:
             ServiceError: no endpoint may or can serve.
         """
-        attempts = self._attempts(generation, needs, selection, context)
-        return Run(self._upstream, attempts, context, self._left(context))
+        attempts, upstream = self._attempts(generation, needs, selection, context)
+        return Run(upstream, attempts, context, self._left(context))
 
     def _left(self, context: CallContext) -> Callable[[], float]:
         """Tells the seconds until the call's deadline."""
@@ -129,7 +130,7 @@ class Router:
 
     def _attempts(
         self, generation: Generation, needs: Needs, selection: Selection, context: CallContext
-    ) -> Attempts:
+    ) -> tuple[Attempts, Upstream]:
         settings = self._settings()
         now = self._clock()
         needs = permitted(needs, context)
@@ -137,10 +138,13 @@ class Router:
         if not chosen.attempts:
             raise no_endpoint_error(chosen, needs, now)
         fitting = Fitting(generation, needs, self._media, context.deadline, self._clock)
-        health, telemetry = self._health, self._telemetry
-        return Attempts(
-            chosen, fitting, context, settings, health, telemetry, self.capacity, self._clock, self._sleep
+        upstream, telemetry = self._upstream, self._telemetry
+        if context.span is not None:
+            upstream = telemetry = AttemptSpans(upstream, telemetry, context, chosen.strategy)
+        attempts = Attempts(
+            chosen, fitting, context, settings, self._health, telemetry, self.capacity, self._clock, self._sleep
         )
+        return attempts, upstream
 
 
 class Run:

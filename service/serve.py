@@ -6,8 +6,9 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,22 +30,33 @@ from service.until_signal import (
 if TYPE_CHECKING:
     # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
     from service.demo import Demo
+    from service.edge.admin import Admin
+    from service.edge.http_server import HttpOptions
     from service.process import Ports
+    from service.waiting import There
 
 MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """`demo`: start a local model (or the simulator) as the upstream and show an answer; `once`: then stop."""
+    """`demo`: start a local model (or the simulator) as the upstream and show an answer; `once`: then stop.
+
+    `wait`: first for what is needed and may still come.
+    """
 
     config: Path | None = None
     demo: bool = False
     once: bool = False
+    wait: bool = False
 
 
 def serve(settings: Settings, options: ServeOptions) -> int:
-    """Serves until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told)."""
+    """Serves until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told).
+
+    Raises:
+        SettingsError: while it waited it found what can't come.
+    """
     logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
     if settings.processes == 1:
         return run(lambda: _serve_here(settings, options))
@@ -65,10 +77,15 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         with _starting(settings):
+            start = bootstrap.Start(options.config, drain_pause=not options.demo)
+            if options.wait:
+                there = await _wait(stack, settings, options, stop)
+                if there is None:
+                    return 0
+                settings = there.settings
+                start = replace(start, conditions=there.conditions, admin=there.admin)
             shown = await _start_demo(stack) if options.demo else None
-            start = bootstrap.Start(
-                options.config, catalog=shown.catalog if shown else None, drain_pause=not options.demo
-            )
+            start = replace(start, catalog=shown.catalog if shown else None)
             service = bootstrap.Service(settings, start)
             await service.process.start()
         freeze_what_stays()
@@ -85,9 +102,29 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
         return code if told else 1
 
 
+async def _wait(
+    stack: AsyncExitStack,
+    settings: Settings,
+    options: ServeOptions,
+    stop: asyncio.Event,
+    metrics: Callable[[], bytes] | None = None,
+) -> There | None:
+    from service.waiting import Needs, wait_for_needs
+
+    needs = Needs(options.config, dict(os.environ), _admin_address, has_doors=True, metrics=metrics)
+    return await wait_for_needs(stack, settings, needs, stop)
+
+
+def _admin_address(settings: Settings) -> HttpOptions:
+    from service.edge.http_server import HttpOptions
+
+    return HttpOptions(settings.admin.host, settings.admin.port)
+
+
 async def _serve_children(settings: Settings, options: ServeOptions, folder: str) -> int:
     from adapters.telemetry import forget_process, render_all
-    from service.edge.http_server import HttpOptions, HttpServer, admin_app
+    from service.edge.admin import Admin
+    from service.otlp_side import metrics_of_all
     from service.process import Ports
     from service.processes import Children
 
@@ -95,24 +132,34 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
         raise StartError("several processes share ports: set grpc.port and http.port to numbers, not 0")
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
+        admin: Admin | None = None
         with _starting(settings):
+            if options.wait:
+                there = await _wait(stack, settings, options, stop, lambda: render_all(folder))
+                if there is None:
+                    return 0
+                settings, admin = there.settings, there.admin
+                # What this process found while it waited is the children's to tell from here on.
+                forget_process(folder, os.getpid())
             shown = await _start_demo(stack) if options.demo else None
         arguments = (options.config, shown.catalog if shown else None, not options.demo)
         children = Children(
             settings.processes, child_main, arguments, on_end=lambda pid: forget_process(folder, pid)
         )
-        options_for_admin = HttpOptions(settings.admin.host, settings.admin.port)
-        admin = HttpServer(admin_app(children.not_ready, lambda: render_all(folder)), options_for_admin)
+        admin = admin or Admin(_admin_address(settings), children.health, lambda: render_all(folder))
+        admin.health = children.health
         with _starting(settings):
-            await admin.start()
-            stack.push_async_callback(admin.stop)
+            await admin.server.start()
+            stack.push_async_callback(admin.server.stop)
             await children.start()
+        if (otlp := metrics_of_all(settings, folder)) is not None:
+            stack.push_async_callback(otlp.aclose)
         watching = asyncio.ensure_future(children.watch())
         # The drain's stages take their own time in the children; what is left then is ended.
         drain = settings.drain.pause_seconds + settings.drain.finish_seconds + 15.0
         stack.push_async_callback(children.stop, drain)
         stack.callback(watching.cancel)
-        ports = Ports(settings.grpc.port, settings.http.port, admin.port)
+        ports = Ports(settings.grpc.port, settings.http.port, admin.server.port)
         _announce(settings, ports)
         told = shown is None or await _show(shown, ports, once=options.once)
         if not (options.once or not told):
@@ -143,7 +190,7 @@ async def _serve_as_child(
     settings: Settings, pipe: Connection, config: Path | None, catalog: Path | None, *, drain_pause: bool
 ) -> int:
     from service import bootstrap
-    from service.processes import READY
+    from service.processes import READY, tell_health
 
     stop = stop_on_signals()
     loop = asyncio.get_running_loop()
@@ -159,8 +206,13 @@ async def _serve_as_child(
         service = bootstrap.Service(settings, start)
         await service.process.start()
     freeze_what_stays()
+    pipe.send(service.readiness())
     pipe.send(READY)
-    return await run_until_stopped(service.process, stop)
+    telling = asyncio.ensure_future(tell_health(pipe, service.readiness))
+    try:
+        return await run_until_stopped(service.process, stop)
+    finally:
+        telling.cancel()
 
 
 async def _start_demo(stack: AsyncExitStack) -> Demo:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from adapters import logs
 from service.announcement import kafka_lines
 from service.domain.job_store import JobStore
-from service.edge.http_server import HttpOptions, HttpServer, admin_app
+from service.edge.admin import Admin, Health
+from service.edge.http_server import HttpOptions
 from service.engine import Engine, Start
 from service.kafka_side import leave
 from service.settings import Settings
 from service.until_signal import freeze_what_stays, run, run_until_stopped, say, starting, stop_on_signals
+from service.waiting import Needs, wait_for_needs
 from service.worker_process import WorkerParts, WorkerProcess
 from workers.leases import Leases, LeaseTimes
 from workers.ports import WorkerTelemetry
@@ -39,32 +43,59 @@ class WorkerService(Engine):
             DocumentError: the catalogue can't be used.
         """
         super().__init__(settings, start)
-        worker = self.worker(leases=leases, jobs=jobs(self.database.jobs))
+        self._worker = worker = self.worker(leases=leases, jobs=jobs(self.database.jobs))
         kafka = self.kafka(worker)
         others = {} if kafka is None else kafka.tasks()
-        options = HttpOptions(settings.jobs.admin_host, settings.jobs.admin_port)
+        admin = start.admin or Admin(_address(settings), self.readiness, self.telemetry.render)
+        admin.health, admin.metrics = self.readiness, self.telemetry.render
         self.process = WorkerProcess(
             WorkerParts(
                 worker,
                 partial(leave, worker, kafka),
-                HttpServer(admin_app(worker.problem, self.telemetry.render), options),
+                admin.server,
                 {**self.tasks(), **others, "worker": worker.run},
                 self.closers,
                 lambda: self.live.drain().finish,
             )
         )
 
+    def readiness(self) -> Health:
+        """What the probes say now."""
+        worker = self._worker
+        return self.conditions.health_of_worker(works=worker.reached, leaving=worker.stopping)
+
 
 def work(
-    settings: Settings, config: Path | None, make: Callable[[Settings, Start], WorkerService] = WorkerService
+    settings: Settings,
+    config: Path | None,
+    make: Callable[[Settings, Start], WorkerService] = WorkerService,
+    *,
+    wait: bool = False,
 ) -> int:
-    """Works until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told)."""
-    logs.configure(settings.log.format, settings.log.level)
+    """Works until SIGTERM or SIGINT; the exit code (1: could not start or failed, and the reason was told).
 
-    async def main() -> int:
-        stop = stop_on_signals()
+    `wait`: first for what is needed and may still come.
+
+    Raises:
+        SettingsError: while it waited it found what can't come.
+    """
+    logs.configure(settings.log.format, settings.log.level)
+    return run(lambda: _work(settings, Start(config, has_doors=False), make, wait=wait))
+
+
+async def _work(
+    settings: Settings, start: Start, make: Callable[[Settings, Start], WorkerService], *, wait: bool
+) -> int:
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
         with starting({"jobs.admin_port": settings.jobs.admin_port}):
-            service = make(settings, Start(config, has_doors=False))
+            if wait:
+                there = await wait_for_needs(stack, settings, Needs(start.config, start.env, _address), stop)
+                if there is None:
+                    return 0
+                settings = there.settings
+                start = replace(start, conditions=there.conditions, admin=there.admin)
+            service = make(settings, start)
             await service.process.start()
         freeze_what_stays()
         host = settings.jobs.admin_host
@@ -74,4 +105,6 @@ def work(
         say(f"==> probes and metrics on {host}:{service.process.admin_port}")
         return await run_until_stopped(service.process, stop)
 
-    return run(main)
+
+def _address(settings: Settings) -> HttpOptions:
+    return HttpOptions(settings.jobs.admin_host, settings.jobs.admin_port)

@@ -11,7 +11,7 @@ from service.domain.job_store import Append, JobStore, Usage
 from service.domain.jobs import Ending, Failed
 from service.domain.stored import StoreError
 from workers.leases import Lease, LeaseLost
-from workers.ports import WorkerTelemetry
+from workers.ports import StoreFault, WorkerTelemetry
 
 _FIRST_WAIT: Final = 0.05
 _LONGEST_WAIT: Final = 1.0
@@ -142,9 +142,9 @@ class Flusher:
         """A log's events are not the flusher's to append."""
         self._waiting.pop(log, None)
 
-    def failed(self, what: str) -> None:
+    def failed(self, what: str, error: StoreFault) -> None:
         """The database failed at `what`."""
-        self._telemetry.store_failed(what)
+        self._telemetry.store_failed(what, error)
 
     async def leave(self, lease: Lease, write: Callable[[], Awaitable[bool]], what: str) -> None:
         """Does the write that ends this worker's hold on a job, however often the database fails meanwhile.
@@ -153,7 +153,7 @@ class Flusher:
             LeaseLost: the job was another's already, or the lease ended.
         """
         lease.leaving = True
-        if not await lease.insist(write, lambda: self.failed(what)):
+        if not await lease.insist(write, lambda error: self.failed(what, error)):
             self._telemetry.fenced(1)
             raise LeaseLost(lease.id)
 
@@ -186,8 +186,8 @@ class Flusher:
         while batch := {log: append for log, append in batch.items() if log.lease.holds()}:
             try:
                 fenced = await self.store.append(list(batch.values()))
-            except StoreError:
-                self.failed("append")
+            except StoreError as error:
+                self.failed("append", error)
                 await self._sleep(wait)
                 wait = min(_LONGEST_WAIT, wait * 2)
                 continue

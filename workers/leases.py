@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from service.domain.errors import Reason, ServiceError
 from service.domain.job_store import JobStore
 from service.domain.stored import StoreError
-from workers.ports import WorkerTelemetry
+from workers.ports import StoreFault, WorkerTelemetry
 
 T = TypeVar("T")
 
@@ -85,8 +85,8 @@ class Lease:
             if self.on_lost is not None:
                 self.on_lost()
 
-    async def insist(self, what: Callable[[], Awaitable[T]], failed: Callable[[], None]) -> T:
-        """What `what` gives, asked again while the database fails and the lease lasts; `failed` counts failures.
+    async def insist(self, what: Callable[[], Awaitable[T]], failed: Callable[[StoreFault], None]) -> T:
+        """What `what` gives, asked again while the database fails and the lease lasts; `failed` is told each time.
 
         Raises:
             LeaseLost: it lasted no longer.
@@ -96,12 +96,12 @@ class Lease:
             self.check()
             try:
                 return await what()
-            except StoreError:
-                failed()
+            except StoreError as error:
+                failed(error)
             except ServiceError as error:
                 if error.reason is not Reason.STORE_UNAVAILABLE:
                     raise
-                failed()
+                failed(error)
             await asyncio.sleep(wait)
             wait = min(_LONGEST_WAIT, wait * 2)
 
@@ -182,9 +182,9 @@ class Leases:
                 still = await self._store.renew(list(asked), times.length)
             else:
                 still = await self._store.held(list(asked))
-        except StoreError:
+        except StoreError as error:
             self.reached = False
-            self._telemetry.store_failed("renew" if renewing else "compare")
+            self._telemetry.store_failed("renew" if renewing else "compare", error)
             return
         self.reached = True
         if renewing:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, TypeAlias
 
+from service.domain.errors import ServiceError
+from service.domain.stored import StoreError
+
 Outcome: TypeAlias = Literal[
     "completed", "incomplete", "failed", "retried", "put_off", "fenced", "handed_back", "crashed"
 ]
 """What became of a run. `retried` is a failed attempt, `put_off` is none; `crashed` waits for its lease to end."""
+
+
+StoreFault: TypeAlias = StoreError | ServiceError
+"""How a database's failure reaches a worker: from a store, or from what reads by way of one. Its text is ours."""
 
 
 class WorkerTelemetry(Protocol):
@@ -37,7 +44,7 @@ class WorkerTelemetry(Protocol):
         """One statement appended events of so many jobs."""
         ...
 
-    def store_failed(self, what: str) -> None:
+    def store_failed(self, what: str, error: StoreFault) -> None:
         """The database failed at `what`, and will be asked again."""
         ...
 

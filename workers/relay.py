@@ -17,12 +17,14 @@ from typing import Final
 from service.domain.outbox import Outbox, OutboxRow
 from service.domain.publishing import Delivery, Message, Publisher
 from service.domain.stored import StoreError
+from service.domain.tracing import Tracer
 from workers.leases import boottime
 from workers.relay_backlog import Backlog, line_of
 from workers.relay_connection import Connection
 from workers.relay_messages import Messages
 from workers.relay_ports import RelayTelemetry, Render
 from workers.relay_settings import RelaySettings
+from workers.relay_spans import SendSpans
 
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 5.0
@@ -33,7 +35,7 @@ class Relay:
     """One relay. `run` it once; `stop` lets it leave.
 
     `name` tells it from others. `make` gives a publisher that is not started. `clock` runs while the machine
-    sleeps.
+    sleeps. With a `tracer` what goes out for recorded jobs has spans.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Relay:
         settings: Callable[[], RelaySettings] = RelaySettings,
         clock: Callable[[], float] = boottime,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        tracer: Tracer | None = None,
     ) -> None:
         self._name = name
+        self._spans = SendSpans(tracer)
         self._outbox = outbox
         self._connection = Connection(make, telemetry, clock)
         self._telemetry = telemetry
@@ -215,7 +219,9 @@ class Relay:
         if batch:
             if self._clock() + settings.send + settings.close > self._until:
                 return False
+            since = self._spans.begin()
             deliveries = await self._connection.send([message for _, message in batch], settings)
+            self._spans.ended(batch, deliveries, since)
             well = all(delivery is Delivery.SENT for delivery in deliveries)
             if self._clock() >= self._until:
                 # The machine slept, or this process was stopped: others may have sent newer states before.

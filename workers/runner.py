@@ -23,11 +23,13 @@ from service.domain.calls import CallContext, Principal
 from service.domain.errors import Reason, ServiceError
 from service.domain.job_store import ClaimedJob, DoomedJob, Usage
 from service.domain.jobs import Ending, JobState
+from service.domain.tracing import Tracer
 from service.router import Router, Run
 from workers.chat_run import ChatAnswer
 from workers.flush import Flusher, JobLog
 from workers.leases import Lease, LeaseLost
 from workers.ports import Outcome, WorkerTelemetry
+from workers.run_spans import RunSpan, run_span
 from workers.verdict import Later, Never, doom, verdict
 
 _OURS: Final = "a fault of ours; quote the response's id"
@@ -46,7 +48,7 @@ class JobRunner:
     What a job makes is written as a response, whatever its API; a chat request gets its completion beside it. A
     job runs for its owner, under the filters on data and with what it may fetch as when it was accepted, its key's
     among them.
-    `clock` is the router's, `window` as for a stream.
+    `clock` is the router's, `window` as for a stream. With a `tracer` runs have spans.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class JobRunner:
         clock: Callable[[], float],
         settings: Callable[[], RunSettings] = RunSettings,
         window: Callable[[], float] = lambda: 0.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self._preparer = preparer
         self._router = router
@@ -67,13 +70,18 @@ class JobRunner:
         self._clock = clock
         self._settings = settings
         self._window = window
+        self._tracer = tracer
 
     async def run(self, job: ClaimedJob, lease: Lease) -> Outcome:
         """Runs the job until it is over, waits for another time or is another's; cancelled, it leaves the job
         as it is.
         """
+        with run_span(self._tracer, job) as span:
+            return span.ended(await self._run(job, lease, span))
+
+    async def _run(self, job: ClaimedJob, lease: Lease, span: RunSpan) -> Outcome:
         begun = self._clock()
-        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock)
+        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock, span)
         try:
             try:
                 await self._make(making)
@@ -97,7 +105,7 @@ class JobRunner:
     async def end(self, doomed: DoomedJob, lease: Lease) -> Outcome:
         """Fails a job for which no run may begin."""
         job = doomed.job
-        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock)
+        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock, RunSpan(None))
         if job.restarted:
             # The object has none of the output that readers saw.
             making.told += _bytes(making.writer.resume(restarted=True))
@@ -154,7 +162,7 @@ class JobRunner:
             background=True,
             emulate=making.emulate,
         )
-        return self._router.open(asked.generation, asked.needs, asked.selection, context)
+        return self._router.open(asked.generation, asked.needs, asked.selection, making.span.below(context))
 
     async def _read(self, making: _Making, principal: Principal) -> Asked:
         """What the router is asked for the job."""
@@ -171,7 +179,8 @@ class JobRunner:
         chosen = self._preparer.choose(request, principal, streaming=streaming)
         known = {id_of(item): item for item in making.items}
         return await making.log.lease.insist(
-            lambda: self._preparer.converse(chosen, job.owner, known), lambda: self._flusher.failed("read")
+            lambda: self._preparer.converse(chosen, job.owner, known),
+            lambda error: self._flusher.failed("read", error),
         )
 
 
@@ -192,12 +201,14 @@ class _Making:
         "job",
         "log",
         "model",
+        "span",
         "told",
         "writer",
     )
 
-    def __init__(self, job: ClaimedJob, log: JobLog, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, job: ClaimedJob, log: JobLog, wall_clock: Callable[[], float], span: RunSpan) -> None:
         self.job = job
+        self.span = span
         self.log = log
         self.told: list[bytes] = []
         self.chat: ChatAnswer | None = None

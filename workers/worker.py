@@ -80,12 +80,10 @@ class Worker:
         """Seconds since the event loop last served this worker: much more than half a second is not alive."""
         return self._leases.clock() - self._leases.last_turn
 
-    def problem(self) -> str | None:
-        """None while it works, otherwise a sentence on why it doesn't."""
-        if self.stopping:
-            return "draining"
-        away = not self._reached or (bool(self._running) and not self._leases.reached)
-        return "the database was not reached yet, or is away" if away else None
+    @property
+    def reached(self) -> bool:
+        """Whether the database answered when it was last asked: at the last claim, and about the leases held."""
+        return self._reached and (not self._running or self._leases.reached)
 
     def wake(self) -> None:
         """There may be something to claim. From the event loop's own thread."""
@@ -139,9 +137,9 @@ class Worker:
         began = self._claimed = self._clock()
         try:
             claim = await self._store.claim(self._name, free, self._leases.times.length, settings.owner_cap)
-        except StoreError:
+        except StoreError as error:
             self._reached = False
-            self._telemetry.store_failed("claim")
+            self._telemetry.store_failed("claim", error)
             return
         self._reached = True
         # As many as were asked for: there are probably more, and the next end makes room for one.
@@ -216,8 +214,8 @@ class Worker:
         for _ in range(_HAND_BACK_TRIES if held else 0):
             try:
                 await self._store.hand_back(held)
-            except StoreError:
-                self._telemetry.store_failed("hand_back")
+            except StoreError as error:
+                self._telemetry.store_failed("hand_back", error)
                 await asyncio.sleep(_HAND_BACK_WAIT)
             else:
                 return

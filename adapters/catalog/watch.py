@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -53,8 +53,9 @@ class FileCatalog:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         report: Report = _ignore,
         today: Callable[[], date] = _today,
+        judged: Callable[[Sequence[str]], None] = lambda _problems: None,
     ) -> None:
-        """Reads the file.
+        """Reads the file. `judged` is told what is wrong with later ones, when that changes; nothing: it is good.
 
         Raises:
             DocumentError: it can't be used; every problem with its key's path and line.
@@ -66,6 +67,8 @@ class FileCatalog:
         self._timeouts = timeouts
         self._report = report
         self._today = today
+        self._judged = judged
+        self._problems: tuple[str, ...] = ()
         self._discovered: dict[str, tuple[Discovered, ...]] = {}
         self._told: list[Callable[[Catalog], None]] = []
         self._reported_missing = False
@@ -168,6 +171,8 @@ class FileCatalog:
             return error
 
     def _accept(self, fresh: CatalogDocument | DocumentError) -> bool:
+        self._problems = tuple(str(fresh).splitlines()) if isinstance(fresh, DocumentError) else ()
+        self._judged(self._problems)
         if isinstance(fresh, DocumentError):
             self._report(REJECTED, {"path": str(self._path), "problems": str(fresh).splitlines()})
             return False
@@ -184,6 +189,8 @@ class FileCatalog:
             self._reported_missing = self._file.missing()
             if self._reported_missing:
                 self._report(MISSING, {"path": str(self._path)})
+            gone = (f"there is no file {self._path} any more",)
+            self._judged(gone if self._reported_missing else self._problems)
         return self._look_at_secrets()
 
     def _look_at_secrets(self) -> bool:

@@ -15,43 +15,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapters.database.postgres_errors import POSTGRES_ERRORS, describe_postgres
-from adapters.database.revisions import HEAD, VERSION_TABLE, SchemaState, must_migrate, state_of
+from adapters.database.revisions import (
+    COMPATIBLE_TABLE,
+    HEAD,
+    READ_COMPATIBLE,
+    VERSION_TABLE,
+    SchemaState,
+    must_migrate,
+    state_of,
+)
 from adapters.database.sqlite_files import connect, create, describe_sqlite, is_there
 from adapters.database.url import PostgresTarget, SqliteTarget, Target
 from service.domain.stored import StoreError
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy import Connection
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _FOLDER: Final = Path(__file__).with_name("migrations")
 _LOCK_KEY: Final = 0x6575_726F_7574_6572
 """Of the advisory lock: everybody who migrates takes the same one."""
 
 LOCK_SECONDS: Final = 60.0
-"""How long one waits while another process migrates."""
+"""How long one waits while another process migrates, and tries again where callers hold a table."""
+
+TABLE_LOCK_SECONDS: Final = 3.0
+"""How long a migration waits for a table: all who come later wait behind it, so it rather leaves and returns."""
+
+_LOOK_SECONDS: Final = 0.2
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A database as `eurouter db status` tells it. `overdue`: expired responses that no sweep deleted yet."""
+    """A database as `eurouter db status` tells it. `overdue`: expired responses that no sweep deleted yet.
+
+    `compatible_from` as in `state_of`.
+    """
 
     revision: str | None
     overdue: int = 0
+    compatible_from: str | None = None
 
     @property
     def state(self) -> SchemaState:
         """What the revision means to this code."""
-        return state_of(self.revision)
+        return state_of(self.revision, self.compatible_from)
 
 
 def migrate(target: Target, *, connect_seconds: float = 5.0) -> str | None:
     """Brings the schema to HEAD; the revision before. Several processes may do so at once: one does the work.
 
+    On PostgreSQL each migration is a transaction of its own: one that fails leaves those before it done. A schema
+    that a newer version made, and with which this one can work, stays as it is.
+
     Raises:
-        StoreError: the database can't be reached or refused.
-        SchemaError: a newer version migrated it.
+        StoreError: the database can't be reached or refused, or others held it for too long.
+        SchemaError: a newer version migrated it, and this one can't work with it.
     """
 
     def upgrade(connection: Connection) -> str | None:
@@ -116,10 +139,9 @@ async def _postgres(
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connection, poolclass=NullPool)
     try:
-        async with engine.begin() as opened:
+        async with engine.connect() as opened:
             if write:
-                await opened.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:.0f}s'")
-                await opened.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+                return await _alone(opened, act, target.name)
             return await opened.run_sync(act)
     except DBAPIError as error:
         cause = error.orig.__cause__ if error.orig is not None else None
@@ -132,23 +154,73 @@ async def _postgres(
         await engine.dispose()
 
 
+async def _alone(opened: AsyncConnection, act: Callable[[Connection], _T], name: str) -> _T:
+    """Runs `act` while nobody else migrates, in no transaction; again where it waited for a table in vain."""
+    from sqlalchemy.exc import DBAPIError
+
+    until = time.monotonic() + LOCK_SECONDS
+    await opened.exec_driver_sql(f"SET lock_timeout = '{TABLE_LOCK_SECONDS:.0f}s'")
+    # Asked again and again: CREATE INDEX CONCURRENTLY would wait for the snapshot of who waits in a statement.
+    while not (await opened.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")).scalar_one():
+        await opened.commit()
+        if time.monotonic() > until:
+            raise StoreError(
+                f"{name}: another process has been migrating it for {LOCK_SECONDS:.0f} s: try again later"
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
+    await opened.commit()
+    while True:
+        try:
+            result = await opened.run_sync(act)
+        except DBAPIError as error:
+            await opened.rollback()
+            if not _waited_in_vain(error) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(_LOOK_SECONDS)
+        else:
+            await opened.commit()
+            return result
+
+
+def _waited_in_vain(error: DBAPIError) -> bool:
+    import asyncpg
+
+    return error.orig is not None and isinstance(error.orig.__cause__, asyncpg.LockNotAvailableError)
+
+
 def _upgrade(connection: Connection, name: str) -> str | None:
     from alembic import command
-    from alembic.config import Config
 
-    before = _revision(connection)
-    if must_migrate(name, before, auto_migrate=True):
-        config = Config()
-        config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+    inside = connection.in_transaction()
+    before, compatible_from = _revisions(connection)
+    if not inside:
+        # Otherwise Alembic would take what the look began for a transaction that all migrations are to share.
+        connection.commit()
+    if must_migrate(name, before, auto_migrate=True, compatible_from=compatible_from):
+        command.upgrade(script_config(connection), HEAD)
     return before
 
 
-def _revision(connection: Connection) -> str | None:
-    from alembic.migration import MigrationContext
+def script_config(connection: Connection) -> Config:
+    """What Alembic needs to run revisions on a connection. SQLite's is in a transaction, PostgreSQL's in none."""
+    from alembic.config import Config
 
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """As `state_of` takes them."""
+    from alembic.migration import MigrationContext
+    from sqlalchemy import inspect
+
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    revision = context.get_current_revision()
+    if state_of(revision) is not SchemaState.NEWER or not inspect(connection).has_table(COMPATIBLE_TABLE):
+        return revision, None
+    return revision, connection.exec_driver_sql(READ_COMPATIBLE).scalar_one_or_none()
 
 
 def _status(connection: Connection) -> Status:
@@ -156,9 +228,10 @@ def _status(connection: Connection) -> Status:
 
     from adapters.database.schema import RESPONSES
 
-    revision = _revision(connection)
-    if revision != HEAD:
-        return Status(revision)
+    revision, compatible_from = _revisions(connection)
+    found = Status(revision, 0, compatible_from)
+    if found.state not in (SchemaState.CURRENT, SchemaState.COMPATIBLE):
+        return found
     now = func.now() if connection.dialect.name == "postgresql" else literal(time.time(), REAL())
     overdue = select(func.count()).where(RESPONSES.c.expires_at <= now)
-    return Status(revision, connection.execute(overdue).scalar_one())
+    return Status(revision, connection.execute(overdue).scalar_one(), compatible_from)

@@ -15,7 +15,7 @@ import asyncpg
 from adapters.database.migrate import migrate
 from adapters.database.postgres_errors import POSTGRES_ERRORS, describe_postgres
 from adapters.database.readiness import Readiness, Recently
-from adapters.database.revisions import READ_REVISION, must_migrate
+from adapters.database.revisions import READ_COMPATIBLE, READ_REVISION, SchemaState, must_migrate, state_of
 from adapters.database.url import PostgresTarget
 from service.domain.stored import StoreError
 
@@ -199,12 +199,20 @@ class PostgresDatabase:
 
     async def _prepare(self) -> None:
         async with self._connection() as connection:
-            try:
-                revision: str | None = await connection.fetchval(READ_REVISION)
-            except asyncpg.UndefinedTableError:
-                revision = None
-        if must_migrate(self.name, revision, auto_migrate=self._auto_migrate):
+            revision = await _only(connection, READ_REVISION)
+            newer = state_of(revision) is SchemaState.NEWER
+            compatible_from = await _only(connection, READ_COMPATIBLE) if newer else None
+        if must_migrate(self.name, revision, auto_migrate=self._auto_migrate, compatible_from=compatible_from):
             await asyncio.to_thread(migrate, self._target, connect_seconds=self._connect_seconds)
         if self._prepared is not None:
             async with self._connection() as connection:
                 await self._prepared(connection)
+
+
+async def _only(connection: Connection, read: str) -> str | None:
+    """What `read` finds in a table that may not be there."""
+    try:
+        found: str | None = await connection.fetchval(read)
+    except asyncpg.UndefinedTableError:
+        return None
+    return found

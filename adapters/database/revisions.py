@@ -17,6 +17,14 @@ VERSION_TABLE: Final = "eurouter_version"
 
 READ_REVISION: Final = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - a constant
 
+COMPATIBLE_TABLE: Final = "eurouter_compatible"
+"""One row: the oldest revision whose code may use the database as it is now.
+
+The first migration that says so makes it; a database without it is used only by code that knows its revision.
+"""
+
+READ_COMPATIBLE: Final = f"SELECT revision FROM {COMPATIBLE_TABLE}"  # noqa: S608 - a constant
+
 
 class SchemaError(StoreError):
     """The database's schema is not the one that this version of the service needs."""
@@ -28,31 +36,49 @@ class SchemaState(StrEnum):
     EMPTY = "empty"
     BEHIND = "behind"
     CURRENT = "current"
+    COMPATIBLE = "compatible"
+    """A newer version migrated it, in a way with which this one can work."""
     NEWER = "newer"
+    """A newer version migrated it, and this one can't work with it."""
 
 
-def state_of(revision: str | None) -> SchemaState:
-    """What a database's revision (None: never migrated) means."""
+def state_of(revision: str | None, compatible_from: str | None = None) -> SchemaState:
+    """What a database's revision (None: never migrated) means.
+
+    `compatible_from`: what COMPATIBLE_TABLE holds, None where there is none; of a revision that this code knows it
+    says nothing and need not be read.
+    """
     if revision is None:
         return SchemaState.EMPTY
     if revision == HEAD:
         return SchemaState.CURRENT
-    return SchemaState.BEHIND if revision in REVISIONS else SchemaState.NEWER
+    if revision in REVISIONS:
+        return SchemaState.BEHIND
+    # Code knows every revision up to its own: one that it does not know is newer.
+    return SchemaState.COMPATIBLE if compatible_from in REVISIONS else SchemaState.NEWER
 
 
-def must_migrate(name: str, revision: str | None, *, auto_migrate: bool) -> bool:
-    """Whether the database `name` is to be migrated before it can be used.
+def compatible_sentence(revision: str | None) -> str:
+    """What there is to say of a schema that is COMPATIBLE."""
+    return f"revision {revision}, made by a newer version; this one ({HEAD}) can work with it"
+
+
+def must_migrate(
+    name: str, revision: str | None, *, auto_migrate: bool, compatible_from: str | None = None
+) -> bool:
+    """Whether the database `name` is to be migrated before it can be used; other arguments as `state_of`'s.
 
     Raises:
-        SchemaError: it was migrated by a newer version; or it must be migrated, and not by us.
+        SchemaError: a newer version migrated it, and this one can't work with it; or it must be migrated, and not
+            by us.
     """
-    state = state_of(revision)
-    if state is SchemaState.CURRENT:
+    state = state_of(revision, compatible_from)
+    if state is SchemaState.CURRENT or state is SchemaState.COMPATIBLE:
         return False
     if state is SchemaState.NEWER:
         raise SchemaError(
             f"{name}: its schema has revision {revision}, which this version does not know (its newest is "
-            f"{HEAD}): run the version that migrated it, or a newer one"
+            f"{HEAD}) and can't work with: run the version that migrated it, or a newer one"
         )
     if not auto_migrate:
         has = "has no schema yet" if revision is None else f"has schema revision {revision}, and {HEAD} is needed"

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from adapters.database.migrate import migrate
 from adapters.database.readiness import Readiness
 from adapters.database.revisions import must_migrate
-from adapters.database.sqlite_files import connect, create, describe_sqlite, revision_of, use_wal
+from adapters.database.sqlite_files import connect, create, describe_sqlite, revisions_of, use_wal
 from adapters.database.sqlite_writer import SqliteWriter, Work
 from adapters.database.url import SqliteTarget
 from service.domain.stored import StoreError
@@ -117,8 +117,8 @@ class SqliteDatabase:
     def _prepare(self) -> None:
         create(self._target)
         use_wal(self._target, busy_seconds=self._busy_seconds)
-        revision = revision_of(self._target, busy_seconds=self._busy_seconds)
-        if must_migrate(self.name, revision, auto_migrate=self._auto_migrate):
+        revision, compatible_from = revisions_of(self._target, busy_seconds=self._busy_seconds)
+        if must_migrate(self.name, revision, auto_migrate=self._auto_migrate, compatible_from=compatible_from):
             migrate(self._target)
         if self._prepared is not None:
             self._once(self._prepared)

@@ -9,7 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from adapters.database.revisions import READ_REVISION
+from adapters.database.revisions import (
+    COMPATIBLE_TABLE,
+    READ_COMPATIBLE,
+    READ_REVISION,
+    VERSION_TABLE,
+    SchemaState,
+    state_of,
+)
 from adapters.database.url import SqliteTarget
 from service.domain.stored import StoreError
 
@@ -102,18 +109,27 @@ def use_wal(target: SqliteTarget, *, busy_seconds: float) -> None:
         raise StoreError(f"{target.name}: the disk does not allow a write-ahead log: use a local one")
 
 
-def revision_of(target: SqliteTarget, *, busy_seconds: float) -> str | None:
-    """The schema's revision; None for a database that was never migrated.
+def revisions_of(target: SqliteTarget, *, busy_seconds: float) -> tuple[str | None, str | None]:
+    """The schema's revision, None for a database that was never migrated; and the oldest whose code may use it.
+
+    The second is None where nothing says so, and where it does not matter: see `state_of`.
 
     Raises:
         StoreError: it can't be read.
     """
     try:
         with closing(connect(target.path, busy_seconds=busy_seconds)) as connection:
-            known = connection.execute(
-                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'eurouter_version'"
-            ).fetchone()
-            row = connection.execute(READ_REVISION).fetchone() if known else None
+            revision = _only(connection, VERSION_TABLE, READ_REVISION)
+            newer = state_of(revision) is SchemaState.NEWER
+            return revision, _only(connection, COMPATIBLE_TABLE, READ_COMPATIBLE) if newer else None
     except sqlite3.Error as error:
         raise describe_sqlite(error, target) from None
+
+
+def _only(connection: sqlite3.Connection, table: str, read: str) -> str | None:
+    """What `read` finds in a table that may not be there."""
+    there = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    ).fetchone()
+    row = connection.execute(read).fetchone() if there else None
     return row[0] if row else None

@@ -29,11 +29,12 @@ async def run_sweep(
     *,
     pause: float = 0.1,
     report: Report = lambda _event, _values: None,
+    heard: Callable[[StoreError | None], None] = lambda _error: None,
 ) -> None:
     """Makes the database ready, then sweeps every so many seconds until cancelled; `pause` between batches.
 
     Looks each time whether what becomes of jobs is to be written to the outbox, and sooner when others do it.
-    A failure is reported once, not again until it has worked in between.
+    A failure is reported once, not again until it has worked in between; `heard` is told each time.
     """
     worked: bool | None = None
     mode = database.outbox_mode
@@ -46,6 +47,7 @@ async def run_sweep(
                 worked = True
                 report(READY, {"database": database.name})
             await database.look()
+            heard(None)
             if mode.on is not told:
                 told = mode.on
                 report(OUTBOX_ON if told else OUTBOX_OFF, {"database": database.name})
@@ -53,6 +55,7 @@ async def run_sweep(
                 report(SWEPT, {"responses": swept})
         except StoreError as error:
             wait = min(every, _AGAIN_SECONDS)
+            heard(error)
             if worked is not False:
                 worked = False
                 report(UNUSABLE, {"error": str(error)})

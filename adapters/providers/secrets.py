@@ -1,16 +1,26 @@
-"""Secrets by reference: `env:NAME` and `file:PATH`. A value never stands in a text."""
+"""Secrets by reference: `env:NAME` and `file:PATH`. A value never stands in a text.
+
+A variable that is not set may be a file: the one of its name in the folder that EUROUTER_SECRETS_DIR names. So a
+mounted folder of secrets, which changes while a process runs, serves references made for the environment.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+FOLDER: Final = "EUROUTER_SECRETS_DIR"
+"""The environment variable that names a folder of secrets, each a file with a variable's name."""
+
 _LOOK_AGAIN: Final = 1.0
 _MOST: Final = 64 * 1024
+# What a variable's name may be (adapters/documents/shapes.py): no path leads out of the folder.
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class SecretError(Exception):
@@ -52,9 +62,7 @@ class Secrets:
         scheme, _, rest = reference.partition(":")
         if scheme == "env" and rest:
             value = self._environ.get(rest)
-            if value is None:
-                raise SecretError(f"{reference}: the environment variable is not set")
-            return value
+            return self._from_folder(reference, rest) if value is None else value
         if scheme == "file" and rest:
             return self._from_file(reference, rest)
         # What stands there may be a key that someone put in place of a reference: it is not repeated.
@@ -80,6 +88,21 @@ class Secrets:
         except SecretError:
             return False
         return True
+
+    def may_come(self, reference: str) -> bool:
+        """Whether another may stand there while the process runs: in a file; its environment never changes."""
+        scheme, _, name = reference.partition(":")
+        return scheme == "file" or (scheme == "env" and name not in self._environ and FOLDER in self._environ)
+
+    def _from_folder(self, reference: str, name: str) -> str:
+        """The secret that stands in for a variable that is not set."""
+        folder = self._environ.get(FOLDER)
+        if not folder or _VARIABLE.fullmatch(name) is None:
+            raise SecretError(f"{reference}: the environment variable is not set")
+        path = Path(folder, name)
+        if not path.exists():
+            raise SecretError(f"{reference}: neither the environment variable is set nor is there a file {path}")
+        return self._from_file(reference, str(path))
 
     def _from_file(self, reference: str, name: str) -> str:
         known, now = self._files.get(name), self._clock()

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import httpx
 from multidict import CIMultiDict
 
-from adapters.providers import auth
+from adapters.providers import auth, spans
 from adapters.providers.dialect import Decoder, Dialect, UpstreamRequest
 from adapters.providers.exchange import Exchange
 from adapters.providers.faults import Bounds
@@ -25,6 +25,7 @@ from service.domain.catalog import Auth, Endpoint, Provider
 from service.domain.events import Event
 from service.domain.failure import Failure, FailureKind, UpstreamError
 from service.domain.generation import Generation
+from service.domain.tracing import TRACEPARENT, TRACESTATE, Span
 
 _MOST_OF_AN_ERROR: Final = 256 * 1024
 _WHO_ARE_YOU: Final = 401
@@ -119,8 +120,6 @@ class HttpUpstream:
         )
         headers.update(request.headers)
         headers.update(provider.quirks.headers)
-        if provider.ours:
-            headers.update(_trace(context))
         path = provider.quirks.path or request.path
         if isinstance(provider.auth, Auth):
             secret = self._secret(provider.slug, provider.auth)
@@ -130,7 +129,11 @@ class HttpUpstream:
         else:
             url = self._url(provider.base_url, path, "")
             secrets = await self._identities.sign(provider.auth, str(url), headers, request.body, bounds)
-        exchange = await self._client.post(url, headers, request.body, bounds, context.permit)
+        span = None if context.span is None else spans.begin(context.span, provider.base_url, path)
+        if provider.ours:
+            headers.update(_trace(context, span))
+        sent = self._client.post(url, headers, request.body, bounds, context.permit)
+        exchange = await (sent if span is None else spans.answered(span, sent))
         if 200 <= exchange.status < 300:
             return exchange
         try:
@@ -248,11 +251,12 @@ def _last_events(decoder: Decoder, lost: Failure | None) -> Sequence[Event]:
     raise UpstreamError(lost)
 
 
-def _trace(context: CallContext) -> list[tuple[str, str]]:
+def _trace(context: CallContext, span: Span | None) -> list[tuple[str, str]]:
+    source = context if span is None else span
     named = (
         ("x-request-id", context.request_id),
-        ("traceparent", context.traceparent),
-        ("tracestate", context.tracestate),
+        (TRACEPARENT, source.traceparent),
+        (TRACESTATE, source.tracestate),
     )
     return [(name, value) for name, value in named if value]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from service.domain.fields import EMULATED, FETCHED
 from service.domain.preferences import OPEN, Floor
 from service.domain.routing import Needs
+from service.domain.tracing import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class CallContext:
     `permit` is called before every upstream attempt, and again right before its first byte leaves; it raises when
     there must be none any more. `background`:
     nobody waits for the answer, so it never takes the last places at an endpoint. `emulate`: the caller takes an
-    answer whose form was emulated.
+    answer whose form was emulated. `span` is what the call's own spans stand below; None: it is not recorded.
     """
 
     principal: Principal
@@ -45,6 +46,7 @@ class CallContext:
     permit: Callable[[], None] | None = None
     background: bool = False
     emulate: bool = False
+    span: Span | None = None
 
 
 def permitted(needs: Needs, context: CallContext) -> Needs:

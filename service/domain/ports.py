@@ -127,7 +127,7 @@ class Telemetry(Protocol):
         ...
 
     def used(self, endpoint: Endpoint, usage: Usage) -> None:
-        """What an answer used and costs, or one that was given up until then."""
+        """What an answer used and costs, or one that was given up until then; told before its attempt's end."""
         ...
 
     def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:

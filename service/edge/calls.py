@@ -17,17 +17,10 @@ from service.domain.calls import CallContext, Principal
 from service.domain.errors import Reason, ServiceError, invalid
 from service.domain.ports import Keys
 from service.domain.routing import STRUCTURED_OUTPUT
+from service.domain.tracing import TRACEPARENT, TRACESTATE, remote_of, traceparent_of
 
 REQUEST_ID = "x-request-id"
-_MAX_TRACESTATE: Final = 512
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-# https://www.w3.org/TR/trace-context/#traceparent-header: version ff is forbidden, ids of zeros are invalid,
-# and only versions after 00 may have more fields at their end.
-_TRACEPARENT_FORM = re.compile(
-    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?\Z"
-)
-# Flags that nobody has defined yet must not be passed on.
-_KNOWN_FLAGS: Final = 0x03
 
 
 ANYBODY: Final = Principal(owner="")
@@ -55,23 +48,11 @@ def trace_of(headers: Mapping[str, str]) -> tuple[str, str]:
 
     A malformed traceparent starts a new trace and drops the tracestate, as the specification demands.
     """
-    given = headers.get("traceparent")
-    match = _TRACEPARENT_FORM.match(given) if given else None
-    if match is None:
+    given = headers.get(TRACEPARENT)
+    caller = remote_of(given, headers.get(TRACESTATE)) if given else None
+    if caller is None:
         return f"00-{getrandbits(127) + 1:032x}-{getrandbits(63) + 1:016x}-00", ""
-    flags = int(match[2], 16) & _KNOWN_FLAGS
-    traceparent = f"00-{match[1]}-{getrandbits(63) + 1:016x}-{flags:02x}"
-    return traceparent, _tracestate(headers.get("tracestate", ""))
-
-
-def _tracestate(given: str) -> str:
-    """At most 512 characters of whole entries; nothing when it could not stand in a header again.
-
-    https://www.w3.org/TR/trace-context/#tracestate-limits.
-    """
-    if not (given.isascii() and given.isprintable()):
-        return ""
-    return given if len(given) <= _MAX_TRACESTATE else given[: _MAX_TRACESTATE + 1].rpartition(",")[0]
+    return traceparent_of(caller.trace_id, f"{getrandbits(63) + 1:016x}", caller.flags), caller.tracestate
 
 
 def takes_emulated(headers: Mapping[str, str]) -> bool:

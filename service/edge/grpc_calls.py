@@ -16,7 +16,8 @@ from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
 from service.domain.money import Cost
 from service.domain.routing import Decision
-from service.edge import crash, log_events
+from service.domain.tracing import Attributes, Tracer
+from service.edge import crash, log_events, spans
 from service.edge.admission import Admission
 from service.edge.calls import REQUEST_ID, Calls, request_id_of
 from service.edge.grpc_errors import status_code, status_message, trailers
@@ -51,6 +52,22 @@ def decoder(message_type: type[Request]) -> Callable[[bytes], Request | Undecoda
 
 
 @dataclass(frozen=True, slots=True)
+class MethodName:
+    """A method, as logs and metrics name it and as the wire does: `package.Service/Method`."""
+
+    short: str
+    full: str
+
+
+def full_name(request_type: type[Message], method: str) -> MethodName:
+    """The names of a method that takes this message, which stands in the file of its service."""
+    for service in request_type.DESCRIPTOR.file.services_by_name.values():
+        if method in service.methods_by_name:
+            return MethodName(method, f"{service.full_name}/{method}")
+    return MethodName(method, method)
+
+
+@dataclass(frozen=True, slots=True)
 class Rpc(Generic[Request]):
     """What a method's body gets: the request, the call's context and the transport's."""
 
@@ -66,12 +83,19 @@ class GrpcCalls:
     """
 
     def __init__(
-        self, calls: Calls, admission: Admission, *, public: bool = False, certificates: bool = False
+        self,
+        calls: Calls,
+        admission: Admission,
+        *,
+        public: bool = False,
+        certificates: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self._calls = calls
         self._admission = admission
         self._public = public
         self._certificates = certificates
+        self._tracer = tracer
         self._log = structlog.get_logger().bind()
 
     def unary(
@@ -79,8 +103,10 @@ class GrpcCalls:
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """A handler for a method with one answer."""
 
+        name = full_name(request_type, method)
+
         async def handle(request: Request | Undecodable, transport: RpcContext) -> Message | None:
-            return await self._run(method, request, transport, body)
+            return await self._run(name, request, transport, body)
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
@@ -106,8 +132,10 @@ class GrpcCalls:
                     Reason.DEADLINE_EXCEEDED, "the call's deadline passed while the client was waited for"
                 ) from None
 
+        name = full_name(request_type, method)
+
         async def handle(request: Request | Undecodable, transport: RpcContext) -> None:
-            await self._run(method, request, transport, in_time)
+            await self._run(name, request, transport, in_time)
 
         return grpc.unary_stream_rpc_method_handler(
             handle,
@@ -117,7 +145,7 @@ class GrpcCalls:
 
     async def _run(
         self,
-        method: str,
+        name: MethodName,
         request: Request | Undecodable,
         transport: RpcContext,
         body: Callable[[Rpc[Request]], Awaitable[Message | None]],
@@ -126,9 +154,12 @@ class GrpcCalls:
         request_id = request_id_of(headers)
         outcome = "ok"
         started: float | None = None
+        recorded: spans.CallSpan | None = None
         try:
             started = self._admission.enter()
             call = self._context(headers, request_id, transport)
+            if self._tracer is not None:
+                call, recorded = spans.begin(self._tracer, call, headers, name.full, _attributes(name.full))
             if isinstance(request, Undecodable):
                 raise ServiceError(
                     Reason.MALFORMED_BODY,
@@ -149,10 +180,12 @@ class GrpcCalls:
             outcome = Reason.INTERNAL.value
             failure = ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")
             self._log.error(
-                log_events.REQUEST_CRASHED, method=method, request_id=request_id, **crash.describe(error)
+                log_events.REQUEST_CRASHED, method=name.short, request_id=request_id, **crash.describe(error)
             )
         finally:
-            self._finish(method, outcome, request_id, started)
+            self._finish(name.short, outcome, request_id, started)
+            if recorded is not None:
+                spans.end_grpc(recorded, outcome)
         return await _abort(transport, failure, request_id)
 
     def _context(self, headers: Mapping[str, str], request_id: str, transport: RpcContext) -> CallContext:
@@ -176,6 +209,11 @@ class GrpcCalls:
             request_id=request_id,
             ms=round(seconds * 1000, 2),
         )
+
+
+def _attributes(method: str) -> Attributes:
+    """https://opentelemetry.io/docs/specs/semconv/rpc/grpc/."""
+    return {"rpc.system.name": "grpc", "rpc.method": method}
 
 
 async def _abort(transport: RpcContext, error: ServiceError, request_id: str) -> NoReturn:

@@ -17,7 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
-from service.edge import crash, http_errors, log_events
+from service.domain.tracing import Attributes, Tracer
+from service.edge import crash, http_errors, log_events, spans
 from service.edge.admission import Admission
 from service.edge.calls import Calls, request_id_of
 
@@ -65,9 +66,10 @@ Body = Callable[[HttpCall], Awaitable[web.StreamResponse]]
 class HttpCalls:
     """Wraps route bodies."""
 
-    def __init__(self, calls: Calls, admission: Admission) -> None:
+    def __init__(self, calls: Calls, admission: Admission, tracer: Tracer | None = None) -> None:
         self._calls = calls
         self._admission = admission
+        self._tracer = tracer
         self._log = structlog.get_logger().bind()
 
     def route(
@@ -85,6 +87,8 @@ class HttpCalls:
         outcome = "ok"
         started: float | None = None
         http: HttpCall | None = None
+        recorded: spans.CallSpan | None = None
+        answer: web.StreamResponse | None = None
         try:
             try:
                 started = self._admission.enter()
@@ -92,8 +96,12 @@ class HttpCalls:
                 call = self._calls.context(
                     request.headers, request_id, "http", certificate_names=names, public=public
                 )
+                if self._tracer is not None and not public:
+                    name, attributes = _span_of(request)
+                    call, recorded = spans.begin(self._tracer, call, request.headers, name, attributes)
                 http = HttpCall(request, call)
-                return await self._in_time(body, http)
+                answer = await self._in_time(body, http)
+                return answer  # noqa: TRY300  what the span is told must be known below
             except ConnectionError:
                 raise
             except asyncio.CancelledError:
@@ -106,13 +114,18 @@ class HttpCalls:
             outcome = failure.reason.value
             if http is not None and http.stream is not None:
                 return await _tell(http.stream, _told(http, failure, request_id))
-            return _answer(request, failure, request_id)
+            answer = _answer(request, failure, request_id)
+            return answer  # noqa: TRY300
         except (asyncio.CancelledError, ConnectionError):
             if outcome == "ok":
                 outcome = Reason.CANCELLED.value
             raise
         finally:
             self._finish(method, outcome, request_id, started)
+            if recorded is not None:
+                if answer is None and http is not None:
+                    answer = http.stream
+                spans.end_http(recorded, outcome, None if answer is None else answer.status)
 
     async def _in_time(self, body: Body, http: HttpCall) -> web.StreamResponse:
         left = max(0.0, http.call.deadline - self._calls.clock())
@@ -142,6 +155,22 @@ class HttpCalls:
         seconds = self._admission.leave("http", method, outcome, started)
         ms = round(seconds * 1000, 2)
         self._log.info(log_events.REQUEST_FINISHED, method=method, outcome=outcome, request_id=request_id, ms=ms)
+
+
+def _span_of(request: web.Request) -> tuple[str, Attributes]:
+    """Name and attributes: the route as it was declared, never what stands in its place or in the query.
+
+    https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
+    """
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else ""
+    attributes = {
+        "http.request.method": request.method,
+        "http.route": route,
+        "url.scheme": request.scheme,
+        "url.path": request.path,
+    }
+    return f"{request.method} {route}", attributes
 
 
 def _answer(request: web.Request, failure: ServiceError, request_id: str) -> web.Response:

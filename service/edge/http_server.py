@@ -1,9 +1,8 @@
-"""A listener for an aiohttp application: the HTTP door, and the admin port with health and metrics."""
+"""A listener for an aiohttp application: the HTTP door, and the admin port."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,11 +40,13 @@ class HttpServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listens.
+        """Listens; does nothing where it does already.
 
         Raises:
             OSError: the address is taken or can't be bound.
         """
+        if self._site is not None:
+            return
         await self._runner.setup()
         options = self._options
         self._site = web.TCPSite(
@@ -90,28 +91,3 @@ class _ContentFreeLog:
 
 async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["server"] = "eurouter"
-
-
-def admin_app(ready: Callable[[], str | None], metrics: Callable[[], bytes]) -> web.Application:
-    """GET /livez, /readyz (`ready` gives None, or why not) and /metrics in Prometheus' text format.
-
-    /livez answers when the event loop does: how long that takes is what a probe's time limit judges.
-    """
-
-    async def livez(_request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_request: web.Request) -> web.Response:
-        problem = ready()
-        if problem is not None:
-            return web.Response(status=503, text=f"{problem}\n")
-        return web.Response(text="ready\n")
-
-    async def show_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
-
-    app = web.Application()
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", show_metrics)
-    return app

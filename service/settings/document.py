@@ -31,7 +31,10 @@ environment is read once, at the start. (Kubernetes: mount the ConfigMap as a fo
 updated.)
 
 Secrets are named, never written: `env:NAME` is an environment variable, `file:PATH` a file. Paths that don't begin
-with `/` count from the folder in which the service was started, not from the file that names them.
+with `/` count from the folder in which the service was started, not from the file that names them. A variable that
+is not set is looked for as a file of its name in the folder that the environment variable `EUROUTER_SECRETS_DIR`
+names. Files of secrets are read again within a second of a change: so mounted, a provider's key can come, change
+and go without a restart.
 
 ```yaml
 grpc: {host: 0.0.0.0}

@@ -15,12 +15,13 @@ from pydantic_settings.exceptions import SettingsError as UnreadableVariableErro
 
 from adapters.documents.problems import model_at, problems_in
 from adapters.documents.read import Document, DocumentError, Problem, format_path, read_document
+from adapters.providers.secrets import FOLDER
 from service.settings.model import NESTING, PREFIX, Settings, check_across
 
 CONFIG: Final = "EUROUTER_CONFIG"
 """The environment variable that names the settings file."""
 
-_OURS: Final = frozenset({CONFIG, "EUROUTER_MODEL_PYTHON"})
+_OURS: Final = frozenset({CONFIG, FOLDER, "EUROUTER_MODEL_PYTHON"})
 # Kubernetes sets these for every Service, and one called eurouter or eurouter-… makes them look like ours.
 _SERVICE_LINK: Final = re.compile(r".*(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 

@@ -33,6 +33,7 @@ from service.settings.parts import (
     UpstreamSettings,
 )
 from service.settings.storage import DatabaseSettings, JobsSettings, ResponsesSettings
+from service.settings.telemetry import TelemetrySettings
 
 if TYPE_CHECKING:
     from service.domain.catalog import Rule
@@ -107,6 +108,9 @@ class Settings(BaseSettings):
     responses: ResponsesSettings = Field(default_factory=ResponsesSettings, description="Stored responses.")
     kafka: KafkaSettings = Field(default_factory=KafkaSettings, description="Jobs and results by Kafka.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Traces and metrics by OTLP."
+    )
     drain: DrainSettings = Field(
         default_factory=DrainSettings, description="What happens on SIGTERM.", json_schema_extra=LIVE
     )

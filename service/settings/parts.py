@@ -106,7 +106,7 @@ class HttpSettings(Part):
 
 
 class AdminSettings(Part):
-    """The listener for probes and metrics (/livez, /readyz, /metrics). It asks for no key and shows no content."""
+    """Probes and metrics: /livez, /readyz, /startedz, /metrics. It asks for no key and shows no content."""
 
     host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on; in a pod usually 0.0.0.0."

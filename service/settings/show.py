@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from adapters.database.url import DatabaseUrlError, default_url, is_reference, parse_url, without_password
+from adapters.database.url import default_url, without_password
 from adapters.documents.problems import suggestion
 from adapters.keys import LOCAL
 from service.domain.catalog import Catalog, Provider, ProviderStatus
 from service.domain.fields import Field
-from service.settings.kafka import KafkaSecuritySettings, KafkaSettings
+from service.settings.kafka import KafkaSettings
 from service.settings.model import Settings
+from service.settings.needs import missing
 
-MIN_PEPPER: Final = 16
-"""Characters that a pepper has at least."""
-
-HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
 _EVERYBODY: Final = LOCAL.owner
 _HINT: Final = re.compile(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*")
 _VARIANTS: Final = (":floor", ":nitro", ":free")
@@ -88,73 +83,18 @@ def warnings(
 
 
 def problems(settings: Settings, resolve: Callable[[str], str], *, has_doors: bool = True) -> Iterator[str]:
-    """What stops the service and can't be seen in the file: secrets and files that are not there.
-
-    `resolve` gives the secret of a reference and raises when there is none. A process without `has_doors` needs
-    nothing of what concerns callers.
-    """
-    yield from _database_problem(settings.database.url, resolve)
-    yield from _missing_files({"upstream.ca_file": settings.upstream.ca_file})
-    if settings.kafka.enabled:
-        yield from _kafka_problems(settings.kafka.security, resolve)
-    if has_doors:
-        yield from _problems_of_doors(settings, resolve)
+    """The sentences of what `needs.missing` finds. `resolve` gives the secret of a reference, or raises."""
+    return (found.text for found in missing(settings, _Resolving(resolve), has_doors=has_doors))
 
 
-def _problems_of_doors(settings: Settings, resolve: Callable[[str], str]) -> Iterator[str]:
-    if settings.key_pepper is not None:
-        try:
-            pepper = resolve(settings.key_pepper)
-        except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
-            yield f"key_pepper: {error}"
-        else:
-            if len(pepper) < MIN_PEPPER:
-                yield f"key_pepper: {settings.key_pepper} is shorter than {MIN_PEPPER} characters: {HOW_TO_PEPPER}"
-    files: dict[str, Path | None] = {}
-    for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
-        files |= {f"{door}.tls.{name}": getattr(tls, name) for name in ("cert", "key", "client_ca")}
-    yield from _missing_files(files)
-    for door, tls in (("grpc", settings.grpc.tls), ("http", settings.http.tls)):
-        if tls.cert is not None and tls.key is not None and tls.cert.is_file() and tls.key.is_file():
-            yield from _certificate_problem(f"{door}.tls", tls.cert, tls.key)
+class _Resolving:
+    """Secrets for those who wait for none."""
 
+    def __init__(self, resolve: Callable[[str], str]) -> None:
+        self.resolve = resolve
 
-def _missing_files(files: Mapping[str, Path | None]) -> Iterator[str]:
-    for name, path in files.items():
-        if path is not None and not path.is_file():
-            yield f"{name}: there is no file {path}"
-
-
-def _database_problem(url: str | None, resolve: Callable[[str], str]) -> Iterator[str]:
-    if url is None or not is_reference(url):
-        return
-    try:
-        parse_url(resolve(url))
-    except DatabaseUrlError as error:
-        yield f"database.url: {url}: {error}"
-    except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
-        yield f"database.url: {error}"
-
-
-def _kafka_problems(security: KafkaSecuritySettings, resolve: Callable[[str], str]) -> Iterator[str]:
-    for name, reference in (("password", security.password), ("token", security.token)):
-        if reference is not None:
-            try:
-                resolve(reference)
-            except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
-                yield f"kafka.security.{name}: {error}"
-    yield from _missing_files(
-        {f"kafka.security.{name}": getattr(security, name) for name in ("ca_file", "cert", "key")}
-    )
-    if security.ca_file is not None and security.ca_file.is_file():
-        try:
-            ssl.create_default_context(cafile=security.ca_file)
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror
-            yield f"kafka.security.ca_file: {security.ca_file} holds no certificate that can be used ({reason})"
-    cert, key = security.cert, security.key
-    if cert is not None and key is not None and cert.is_file() and key.is_file():
-        yield from _certificate_problem("kafka.security", cert, key)
+    def may_come(self, _reference: str) -> bool:
+        return False
 
 
 def _kafka_warnings(kafka: KafkaSettings) -> Iterator[str]:
@@ -185,14 +125,6 @@ def _hint_problems(names: Collection[str]) -> Iterator[str]:
             yield f"hint_fields: '{name}' has a name of ours: only fields without one can be made hints here"
         elif not _HINT.fullmatch(name):
             yield f"hint_fields: '{name}' fits no field: give a name, or a path as messages.content.cache_control"
-
-
-def _certificate_problem(where: str, cert: Path, key: Path) -> Iterator[str]:
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error
-        yield f"{where}: {cert} and {key} can't be used ({reason}): both must be PEM and belong together"
 
 
 def _tidy(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,10 +41,13 @@ class SettingsWatcher:
         report: Report = _ignore,
         on_change: Callable[[Settings], None] = lambda _settings: None,
         check: Callable[[Settings], Iterable[str]] = lambda _settings: (),
+        judged: Callable[[Sequence[str]], None] = lambda _problems: None,
     ) -> None:
         """`settings` are those that were loaded from `path` and `env`. `on_change` gets every new one.
 
-        `check` names what else makes settings unusable, such as a secret that is not there.
+        `check` names what else makes settings unusable, such as a secret that is not there: an edit that only
+        this keeps out is taken once it is there. `judged` is told what is wrong with the file, each time that
+        this changes; nothing: it is in force.
         """
         self.current = settings
         self._started_with = settings
@@ -53,6 +56,9 @@ class SettingsWatcher:
         self._report = report
         self._on_change = on_change
         self._check = check
+        self._judged = judged
+        self._problems: tuple[str, ...] = ()
+        self._held: Settings | None = None
         self._reported_missing = False
         # Not known: the file may have changed since `settings` were loaded.
         self._file = WatchedFile(path, known=False) if path is not None else None
@@ -68,19 +74,33 @@ class SettingsWatcher:
             self._accept(await asyncio.to_thread(self._read_if_changed))
 
     def _read_if_changed(self) -> Settings | SettingsError | None:
-        if self._file is None or not self._file.changed():
+        if self._file is None:
             return None
+        if not self._file.changed():
+            return self._release()
+        self._held = None
         try:
             fresh = Settings.load(self._path, self._env)
         except SettingsError as error:
             return error
-        found = list(self._check(fresh))
-        return SettingsError(found) if found else fresh
+        if found := list(self._check(fresh)):
+            self._held = fresh
+            return SettingsError(found)
+        return fresh
+
+    def _release(self) -> Settings | None:
+        """The edit that lacked a secret, once that is there: ConfigMaps and Secrets come in any order."""
+        if self._held is None or list(self._check(self._held)):
+            return None
+        held, self._held = self._held, None
+        return held
 
     def _accept(self, fresh: Settings | SettingsError | None) -> bool:
         if fresh is None:
             self._notice_missing()
             return False
+        self._problems = fresh.lines if isinstance(fresh, SettingsError) else ()
+        self._judged(self._problems)
         if isinstance(fresh, SettingsError):
             self._report(REJECTED, {"path": str(self._path), "problems": list(fresh.lines)})
             return False
@@ -100,4 +120,6 @@ class SettingsWatcher:
         missing = self._file is not None and self._file.missing()
         if missing and not self._reported_missing:
             self._report(MISSING, {"path": str(self._path)})
+        if missing != self._reported_missing:
+            self._judged((f"there is no file {self._path} any more",) if missing else self._problems)
         self._reported_missing = missing

@@ -110,7 +110,7 @@ def test_no_file_names_a_package_registry(repository_files: list[Path]) -> None:
 
 def test_lock_files_pin_hashes_and_no_addresses() -> None:
     locks = sorted(ROOT.glob("requirements*.txt"))
-    assert len(locks) == 4
+    assert len(locks) == 6
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         pins = re.findall(r"^\S+==", text, flags=re.MULTILINE)

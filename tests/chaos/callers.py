@@ -22,7 +22,10 @@ _CONFLICT: Final = frozenset({"422", "ALREADY_EXISTS"})
 
 
 class Callers:
-    """`doors`: all ways in, by kind. What they see goes into `history`."""
+    """`doors`: all ways in, by kind. What they see goes into `history`.
+
+    `away`: tries that got no answer, or not all of it.
+    """
 
     def __init__(self, doors: Mapping[str, Sequence[Door]], history: History, seed: int) -> None:
         self._doors = doors
@@ -30,6 +33,7 @@ class Callers:
         self._random = Random(f"callers {seed}")
         self.cancels = 0
         self.disconnects = 0
+        self.away = 0
 
     async def play(self, request: Request) -> None:
         """One request with all that becomes of it; returns when nobody waits for anything any more.
@@ -65,6 +69,7 @@ class Callers:
             try:
                 answer = await self.any_door().cancel(job)
             except Away:
+                self.away += 1
                 await asyncio.sleep(_PATIENCE)
             except Refused as error:
                 self._complain(job, f"can't be cancelled: {error}")
@@ -89,7 +94,8 @@ class Callers:
                         job = await self._opened(door, door.create_stream(_body(request), request.key), tasks)
                     else:
                         job = str((await door.create(_body(request), request.key))["id"])
-            except (Away, TimeoutError):
+            except (Away, TimeoutError) as error:
+                self.away += isinstance(error, Away)
                 patience = None
                 if request.key is None:
                     return None
@@ -186,7 +192,7 @@ class Callers:
                 else:
                     over = True
         except Away:
-            pass
+            self.away += 1
         except Refused as error:
             self._complain(follow.job, f"a follower after {after} is refused: {error}")
             over = True

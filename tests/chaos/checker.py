@@ -122,6 +122,11 @@ def no_caller_is_refused(history: History) -> Found:
     yield from history.complaints
 
 
+def who_waits_gets_an_answer(history: History) -> Found:
+    """Pods that leave in good order cost nobody who waits a call, if its client does as our pages say."""
+    yield from history.unanswered
+
+
 def numbers_are_contiguous(history: History) -> Found:
     """A log's events are numbered from 0 without gaps, and begin with created and queued."""
     for job, ending in _endings(history):
@@ -222,6 +227,7 @@ RULES: Final[Sequence[Callable[[History], Found]]] = (
     stale_calls_are_closed,
     no_process_ends_by_itself,
     no_caller_is_refused,
+    who_waits_gets_an_answer,
     numbers_are_contiguous,
     nothing_follows_the_end,
     the_log_folds_to_the_object,

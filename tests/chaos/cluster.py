@@ -37,7 +37,10 @@ _DRAIN_SECONDS: Final = 30.0
 
 @dataclass
 class Member:
-    """A process that is started again and again; `run` counts how often. Its faults come one at a time."""
+    """A process that is started again and again; `run` counts how often. Its faults come one at a time.
+
+    `python` and `cwd` decide whose code it runs.
+    """
 
     name: str
     command: Sequence[str]
@@ -45,6 +48,8 @@ class Member:
     folder: Path
     history: History
     provider: str = ""
+    python: str = sys.executable
+    cwd: Path = ROOT
     run: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
     watcher: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -67,7 +72,12 @@ class Member:
         env = {**os.environ, **self.env, "EUROUTER_CATALOG__PATH": str(catalogue)}
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self.command), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+                *(self.python, *self.command),
+                cwd=self.cwd,
+                env=env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.watcher = asyncio.create_task(self._watch(self.process, self.id))
 
@@ -77,7 +87,7 @@ class Member:
 
     async def drain(self) -> None:
         """Asks it to leave once it is up, and waits."""
-        await _until_up(self)
+        await until_up(self)
         name = self.id
         code = await self._end(signal.SIGTERM, _DRAIN_SECONDS)
         if code:
@@ -151,7 +161,7 @@ class Cluster:
                 member.command = (*worker, *member.command[-2:])
                 await member.start()
             for member in mine:
-                await _until_up(member)
+                await until_up(member)
         if self.brokers is not None:
             await self.brokers.until_there()
             await self.brokers.begin()
@@ -189,8 +199,8 @@ async def running_cluster(
     """
     async with AsyncExitStack() as stack:
         history = History()
-        provider = await _simulator(stack, folder)
-        server = await _own_server(stack)
+        provider = await start_simulator(stack, folder)
+        server = await start_database(stack)
         kafka = await stack.enter_async_context(running_brokers(brokers)) if brokers else None
         database = await asyncio.to_thread(server.database)
         settings = folder / "settings.yaml"
@@ -211,14 +221,15 @@ async def running_cluster(
             cluster.members[name] = Member(name, command_of_worker, {}, folder, history, provider)
         cluster.addresses = addresses
         for member in cluster.members.values():
-            stack.push_async_callback(_end, member)
+            stack.push_async_callback(end, member)
             await member.start()
         for member in cluster.members.values():
-            await _until_up(member)
+            await until_up(member)
         yield cluster
 
 
-async def _simulator(stack: AsyncExitStack, folder: Path) -> str:
+async def start_simulator(stack: AsyncExitStack, folder: Path) -> str:
+    """The simulated provider, until the stack is left; its URL."""
     log = folder / "simulator.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -231,14 +242,17 @@ async def _simulator(stack: AsyncExitStack, folder: Path) -> str:
     return found[0]
 
 
-async def _own_server(stack: AsyncExitStack) -> postgres.Postgres:
+async def start_database(stack: AsyncExitStack) -> postgres.Postgres:
+    """A server of the run's own, until the stack is left."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eurouter-chaos-postgres-"))
     server = await asyncio.to_thread(postgres.private, Path(folder))
     stack.callback(server.stop)
     return server
 
 
-async def _until_up(member: Member) -> None:
+async def until_up(member: Member) -> None:
+    """Returns when the process says so."""
+
     def said() -> bool:
         return "==>" in member.log.read_text() or member.process is None or member.process.returncode is not None
 
@@ -246,7 +260,8 @@ async def _until_up(member: Member) -> None:
     assert "==>" in member.log.read_text(), f"{member.name} did not start: {member.log.read_text()[-2000:]}"
 
 
-async def _end(member: Member) -> None:
+async def end(member: Member) -> None:
+    """Kills what runs now."""
     if member.watcher is not None:
         member.watcher.cancel()
     if member.process is not None:

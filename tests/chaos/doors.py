@@ -91,7 +91,7 @@ class HttpDoor:
 
     def __init__(self, address: Address, session: aiohttp.ClientSession) -> None:
         self.name = address.name
-        self._url = f"{address.http}/v1/responses"
+        self.url = f"{address.http}/v1/responses"
         self._session = session
 
     async def create(self, body: Json, key: str | None) -> Json:
@@ -148,7 +148,7 @@ class HttpDoor:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         limit = aiohttp.ClientTimeout(seconds)
         try:
-            async with self._session.request(method, self._url + path, timeout=limit, **options) as response:
+            async with self._session.request(method, self.url + path, timeout=limit, **options) as response:
                 if response.status != 200:
                     text = await response.text()
                     if response.status in _AWAY_STATUS:

@@ -18,6 +18,9 @@ TERMINAL_EVENTS: Final = frozenset({f"response.{status}" for status in TERMINAL_
 CALLS_ID: Final = "{x-request-id}"
 """What a request's text has in the places where the provider's echo names the call."""
 
+FOREGROUND: Final = "foreground "
+"""What the text of a call begins with whose caller waits for its answer."""
+
 
 @dataclass
 class Submission:
@@ -115,6 +118,7 @@ class History:
     `ended`: processes that ended though nobody wanted it, or not as they should, and how. `complaints`: answers
     that a caller may not get, by response or request. `lateness`: by how many seconds the machine woke who watched
     too late, at worst; what is timed may be as late. `deleted`: responses that somebody was told are deleted.
+    `unanswered`: calls whose callers waited and got no answer or not the right one, and what they got.
     `kafka`: what its topics hold, None in a run without it.
     """
 
@@ -128,6 +132,7 @@ class History:
     ended: list[tuple[str, str]] = field(default_factory=list)
     complaints: list[tuple[str, str]] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
+    unanswered: list[tuple[str, str]] = field(default_factory=list)
     kafka: KafkaHistory | None = None
     lateness: float = 0.0
     end: float = 0.0

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.chaos.checker import Violation
 from tests.chaos.cluster_settings import PROCESS_HEADER
-from tests.chaos.history import Call, History
+from tests.chaos.history import FOREGROUND, Call, History
 
 _LINE: Final = 600
 
@@ -42,9 +42,11 @@ class Outcome:
 
 
 def calls_of(journal: Sequence[Mapping[str, Any]]) -> list[Call]:
-    """The calls of a journal."""
+    """The calls of a journal that were made for background responses."""
     calls = []
     for entry in journal:
+        if entry["body"]["messages"][-1]["content"].startswith(FOREGROUND):
+            continue
         job, _, epoch = entry["headers"].get("x-request-id", "").partition(".")
         calls.append(
             Call(

@@ -18,11 +18,13 @@ import aiohttp
 from tests.chaos.callers import Callers
 from tests.chaos.checker import check
 from tests.chaos.cluster import Cluster
-from tests.chaos.doors import Away, Door, GrpcDoor, HttpDoor, Refused
+from tests.chaos.doors import Away, Door, Refused
+from tests.chaos.entrance import Entrance
 from tests.chaos.history import TERMINAL_STATUS, Ending, History, Json
 from tests.chaos.kafka_run import KafkaRun
 from tests.chaos.kafka_schedule import warm_up_records
 from tests.chaos.outcome import Outcome, calls_of
+from tests.chaos.rollout import Rollout
 from tests.chaos.schedule import Fault, Plan, What, warm_up
 
 SETTLE_SECONDS: Final = 90.0
@@ -46,6 +48,7 @@ class _Run:
     doors: Mapping[str, Sequence[Door]]
     callers: Callers
     kafka: KafkaRun | None
+    rollout: Rollout | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -54,18 +57,25 @@ class _Run:
         return SETTLE_SECONDS + (0.0 if self.kafka is None else _KAFKA_SECONDS)
 
 
-async def run(plan: Plan, cluster: Cluster, worker: Sequence[str] | None = None) -> Outcome:
+async def run(
+    plan: Plan, cluster: Cluster, worker: Sequence[str] | None = None, rollout: Rollout | None = None
+) -> Outcome:
     """Plays the plan; `worker`: the command of workers that take the place of the cluster's.
+
+    `rollout`: how all processes are replaced meanwhile.
 
     All that was seen is in `history.json` in the cluster's folder.
     """
     history = History()
     await cluster.begin(history, worker)
-    async with _doors(cluster) as doors:
+    async with _entrance(cluster) as entrance:
+        doors = entrance.by_kind
         callers = Callers(doors, history, plan.seed)
         brokers = cluster.brokers
         kafka = KafkaRun(brokers, cluster.database, callers, history) if brokers is not None else None
-        playing = _Run(plan, cluster, history, doors, callers, kafka)
+        playing = _Run(plan, cluster, history, doors, callers, kafka, rollout)
+        if rollout is not None:
+            rollout.begin(entrance, history)
         watching = asyncio.create_task(_watch(history))
         try:
             await _warm_up(playing)
@@ -97,6 +107,8 @@ def _counts(run: _Run) -> dict[str, int]:
         "follows": len(history.follows),
         "disconnects": run.callers.disconnects,
     }
+    if run.rollout is not None:
+        counts |= {**run.rollout.counts(), "calls for jobs made again": run.callers.away}
     return counts if run.kafka is None else {**counts, "deletes": len(history.deleted), **run.kafka.counts()}
 
 
@@ -141,6 +153,8 @@ async def _play(run: _Run) -> None:
     async with asyncio.TaskGroup() as tasks:
         for faults in by_target.values():
             tasks.create_task(_befall(run, begin, faults))
+        if run.rollout is not None:
+            tasks.create_task(run.rollout.play(run.plan.seconds))
     try:
         async with asyncio.timeout(run.settle):
             await asyncio.gather(*requests)
@@ -233,14 +247,13 @@ async def _ending(door: Door, job: str) -> Ending:
 
 
 @asynccontextmanager
-async def _doors(cluster: Cluster) -> AsyncIterator[Mapping[str, Sequence[Door]]]:
-    grpc = [GrpcDoor(address) for address in cluster.addresses]
+async def _entrance(cluster: Cluster) -> AsyncIterator[Entrance]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        entrance = Entrance(session, cluster.addresses)
         try:
-            yield {"http": [HttpDoor(address, session) for address in cluster.addresses], "grpc": grpc}
+            yield entrance
         finally:
-            for door in grpc:
-                await door.aclose()
+            await entrance.aclose()
 
 
 async def _at(moment: float, act: Callable[[], Awaitable[None]]) -> None:

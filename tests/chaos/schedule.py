@@ -44,6 +44,9 @@ _RETURN: Final = 2.3
 
 _SHORT: Final = 6.0
 
+ROLLING_SECONDS: Final = 60.0
+"""How long callers go on at least in a run in which all processes are replaced."""
+
 
 class What(StrEnum):
     """What befalls a process or the database."""
@@ -134,6 +137,11 @@ def plan(seed: int, jobs: int, seconds: float | None = None) -> Plan:
         (fault for fault in _faults(random, seconds) if fault.at < seconds), key=lambda fault: fault.at
     )
     return Plan(seed, seconds, tuple(sorted(requests, key=lambda request: request.at)), tuple(faults))
+
+
+def rolling_plan(made: Plan) -> Plan:
+    """The same requests, and nobody dies: what is replaced leaves in good order."""
+    return replace(made, faults=())
 
 
 def warm_up(seed: int) -> Sequence[Request]:

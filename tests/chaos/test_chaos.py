@@ -35,7 +35,7 @@ async def test_whoever_dies_stops_or_leaves_every_job_ends_once_and_followers_se
     print(outcome.last_line())
 
 
-WITHOUT_KAFKA = [name for name in sorted(MUTANTS) if not MUTANTS[name].brokers]
+WITHOUT_KAFKA = [name for name in sorted(MUTANTS) if not (MUTANTS[name].brokers or MUTANTS[name].serves)]
 
 
 @pytest.mark.slow

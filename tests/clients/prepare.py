@@ -183,10 +183,10 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(cache: Path = CACHE) -> Iterator[None]:
     """Wait for another run that fills the same cache."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as lock:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

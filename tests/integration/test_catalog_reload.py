@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -113,15 +113,23 @@ async def test_a_bad_edit_keeps_the_old_catalogue_says_why_and_a_good_one_mends_
 ) -> None:
     path = tmp_path / "catalogue.yaml"
     path.write_text(catalogue("v/one"))
-    source = opened(path, reports)
+    judged: list[Sequence[str]] = []
+    source = FileCatalog(path, DIALECTS, lambda _: True, report=reports, judged=judged.append)
     before = source.current()
     async with running(source):
         path.write_text(catalogue("v/one").replace("provider: own", "provider: onw"))
         await until(lambda: bool(reports.events))
         assert source.current() is before
+        assert "models[0].endpoints[0].provider: no provider has the slug 'onw'" in judged[0][0]
         path.write_text(catalogue("v/three"))
         await until(lambda: source.current() is not before)
-    (rejected, values), (reloaded, _) = reports.events
+        path.unlink()
+        await until(lambda: len(judged) == 3)
+        path.write_text(catalogue("v/three"))
+        await until(lambda: len(judged) > 3 and not judged[-1])
+    assert list(judged[1]) == []
+    assert list(judged[2]) == [f"there is no file {path} any more"]
+    (rejected, values), (reloaded, _), *_ = reports.events
     assert (rejected, reloaded) == ("catalog_rejected", "catalog_reloaded")
     assert "models[0].endpoints[0].provider: no provider has the slug 'onw'" in str(values["problems"])
 

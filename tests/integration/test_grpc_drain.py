@@ -48,7 +48,9 @@ async def probe(url: str) -> int | None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_a_signal_drains_in_stages_and_the_exit_code_is_0(tmp_path: Path, number: int) -> None:
     async with running_child(tmp_path, {"drain": {"pause_seconds": 0.5, "finish_seconds": 10}}) as up:
-        assert await probe(f"{up.admin}/readyz") == 200
+        async with asyncio.timeout(10):
+            while await probe(f"{up.admin}/readyz") != 200:
+                await asyncio.sleep(0.05)
         watch = up.health.Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         up.alpha.script(Script(tokens=28, pace=0.05))

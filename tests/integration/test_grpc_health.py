@@ -59,6 +59,7 @@ async def test_watchers_and_probes_see_a_drain_while_calls_are_still_served(tmp_
     async with running_service(tmp_path, {"drain": {"pause_seconds": 0.6}}) as up, aiohttp.ClientSession() as web:
         watch = up.health.Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAMES[0]))
         assert (await watch.read()).status == SERVING
+        await until(lambda: up.service.conditions.begun, "the database is ready")
         async with web.get(f"{up.admin}/readyz") as ready:
             assert ready.status == 200
         stopping = asyncio.ensure_future(up.service.process.stop())

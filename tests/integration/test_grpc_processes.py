@@ -61,6 +61,12 @@ async def ready(up: Child) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
+async def until_ready(up: Child) -> None:
+    async with asyncio.timeout(20):
+        while (await ready(up))[0] != 200:
+            await asyncio.sleep(0.05)
+
+
 async def call_once(up: Child, model: str = "sim/alpha") -> None:
     """One call over a connection of its own, as new clients make it."""
     async with plain_channel(up.grpc) as channel:
@@ -89,6 +95,7 @@ def served(up: Child) -> dict[int, float]:
 async def test_both_processes_serve_and_the_metrics_are_their_sum(up: Child) -> None:
     pids = children_of(up.process.pid)
     assert len(pids) == 2
+    await until_ready(up)
     assert await ready(up) == (200, "ready\n")
     for _ in range(4):
         await asyncio.gather(*(call_once(up) for _ in range(16)))
@@ -122,9 +129,7 @@ async def test_a_process_that_dies_is_replaced_and_what_it_had_in_flight_is_not_
         return len(children_of(up.process.pid)) == 2 and not set(children_of(up.process.pid)) & set(before)
 
     await until(two_new_ones, "two new processes", 20)
-    async with asyncio.timeout(20):
-        while (await ready(up))[0] != 200:
-            await asyncio.sleep(0.05)
+    await until_ready(up)
     up.alpha.script(None)
     await call_once(up)
     found = await metrics(up)
@@ -157,7 +162,7 @@ async def test_a_signal_drains_all_processes(up: Child) -> None:
     up.process.send_signal(signal.SIGTERM)
     await asyncio.sleep(0.15)
     status, why = await ready(up)
-    assert (status, why) == (503, "draining\n")
+    assert (status, why) == (503, "not ready: draining\n")
     texts = await asyncio.gather(*reading)
     assert len(set(texts)) == 1
     assert await asyncio.wait_for(up.process.wait(), 10) == 0
@@ -187,11 +192,10 @@ async def test_a_process_that_dies_after_a_bad_edit_comes_back_when_the_file_is_
     await until(lambda: "can't start: floor.data_residency" in up.logged(), "the reason is told", 20)
     await call_once(up)
     status, why = await ready(up)
-    assert (status, why) == (503, "1 of 2 processes serve\n")
+    assert status == 503
+    assert why.splitlines()[0] == "not ready: 1 of 2 processes serve"
     up.upstreams.settings_file.write_text(good)
-    async with asyncio.timeout(20):
-        while (await ready(up))[0] != 200:
-            await asyncio.sleep(0.05)
+    await until_ready(up)
     assert "Traceback" not in up.logged()
 
 

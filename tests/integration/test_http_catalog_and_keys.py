@@ -227,7 +227,9 @@ def labelled(**labels: str) -> frozenset[tuple[str, str]]:
 
 async def test_the_probes_say_alive_and_ready_and_not_ready_while_draining(door: Door) -> None:
     assert (await admin(door, "/livez"))[0] == 200
+    await until(lambda: door.up.service.conditions.begun, "the database is ready")
     assert (await admin(door, "/readyz"))[0] == 200
+    assert (await admin(door, "/startedz"))[0] == 200
     assert (await admin(door, "/v1/models"))[0] == 404
     process = door.up.service.process
     process.ready = False

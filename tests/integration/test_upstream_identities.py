@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from multidict import CIMultiDict
+from structlog.testing import capture_logs
 
 from adapters.providers.bedrock import DIALECT as BEDROCK
 from adapters.providers.faults import Bounds
@@ -171,12 +172,14 @@ async def test_a_machine_without_aws_credentials_is_told_what_to_set(
 ) -> None:
     no_files(monkeypatch, tmp_path)
     async with serving(verifies) as server, upstream({}) as up:
-        kind, text = await failure(up, endpoint(server, AwsAuth("eu-central-1")))
+        with capture_logs() as logs:
+            kind, text = await failure(up, endpoint(server, AwsAuth("eu-central-1")))
+            assert await failure(up, endpoint(server, AwsAuth("eu-central-1"))) == (kind, text)
     assert kind is FailureKind.AUTH
-    assert text == (
-        "provider cloud has no credentials: this machine has no AWS credentials: set auth.access_key and "
-        "auth.secret, or give it a role"
-    )
+    why = "this machine has no AWS credentials: set auth.access_key and auth.secret, or give it a role"
+    assert text == f"provider cloud has no credentials: {why}"
+    told = [(line["provider"], line["why"]) for line in logs if line["event"] == "identity_failed"]
+    assert told == [("cloud", why)], "once, however many calls meet it"
     assert not server.peers
 
 

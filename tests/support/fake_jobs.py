@@ -29,7 +29,7 @@ from service.domain.job_store import (
 )
 from service.domain.jobs import Claimed, Ended, Ending, Failed, Fenced, Job, JobState
 from service.domain.stored import Chain, ChainEnd, NewResponse, StoredResponse, StoreError
-from workers.ports import Outcome
+from workers.ports import Outcome, StoreFault
 
 
 @dataclass
@@ -350,7 +350,8 @@ class RecordingWorkerTelemetry:
     def flushed(self, jobs: int, events: int) -> None:
         self.flushes.append((jobs, events))
 
-    def store_failed(self, what: str) -> None:
+    def store_failed(self, what: str, error: StoreFault) -> None:
+        assert str(error), "whoever reads the log wants to know why"
         self.failures.append(what)
 
     def crashed(self, job_id: str, error: BaseException) -> None:

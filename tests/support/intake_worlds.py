@@ -19,6 +19,7 @@ from service.domain.consuming import Record
 from service.domain.dead_letters import DeadLetter
 from service.domain.outbox import OutboxKind, OutboxRow
 from service.domain.publishing import Message
+from service.domain.tracing import Tracer
 from service.edge.kafka.acceptance import RecordAcceptance
 from service.edge.kafka.dead_letters import read_dead_letter
 from service.edge.kafka.judging import JobApi
@@ -42,6 +43,7 @@ class IntakeWorld:
     database: OutboxWorld
     now: float = NOW
     rules: IntakeRules = field(default_factory=rules)
+    tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
         router = Router(FakeUpstream(MovableClock(), {ALPHA: []}), CalmHealth(), RecordingTelemetry())
@@ -64,6 +66,7 @@ class IntakeWorld:
             group=GROUP,
             clock=time.monotonic,
             wall_clock=lambda: self.now,
+            tracer=self.tracer,
         )
         self.results = Results(TOPICS)
 
@@ -102,7 +105,7 @@ def _no_id() -> Any:
 
 
 @asynccontextmanager
-async def intake_world(url: str) -> AsyncIterator[IntakeWorld]:
+async def intake_world(url: str, tracer: Tracer | None = None) -> AsyncIterator[IntakeWorld]:
     """A world on an empty database."""
     async with outbox_world(url) as database:
-        yield IntakeWorld(database)
+        yield IntakeWorld(database, tracer=tracer)

@@ -41,6 +41,13 @@ class _Answers(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def name_server(*addresses: str) -> AsyncIterator[str]:
     """Answer on a free port while the context lasts; yields `host:port`."""
+    async with changing_names(addresses) as names:
+        yield names
+
+
+@asynccontextmanager
+async def changing_names(addresses: Sequence[str]) -> AsyncIterator[str]:
+    """As `name_server`, with what stands in a list at the time of each question."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Answers(addresses), local_addr=("127.0.0.1", 0))
     try:

@@ -96,3 +96,36 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"\xff\xfe")
     with pytest.raises(SecretError, match="not UTF-8"):
         Secrets({}).resolve(f"file:{tmp_path}/key")
+
+
+def test_a_variable_that_is_not_set_is_a_file_of_its_name_in_the_folder_of_secrets(tmp_path: Path) -> None:
+    (tmp_path / "MISTRAL_API_KEY").write_text("sk-in-the-folder\n")
+    secrets = Secrets({"EUROUTER_SECRETS_DIR": str(tmp_path), "OPENAI_API_KEY": "sk-in-the-environment"})
+    (tmp_path / "OPENAI_API_KEY").write_text("sk-not-this-one")
+    assert secrets.resolve("env:MISTRAL_API_KEY") == "sk-in-the-folder"
+    assert secrets.resolve("env:OPENAI_API_KEY") == "sk-in-the-environment"
+
+
+def test_a_key_in_the_folder_of_secrets_may_come_change_and_go(tmp_path: Path) -> None:
+    clock = Clock()
+    secrets = Secrets({"EUROUTER_SECRETS_DIR": str(tmp_path)}, clock)
+    assert not secrets.is_configured("env:KEY")
+    (tmp_path / "KEY").write_text("first")
+    assert secrets.resolve("env:KEY") == "first"
+    (tmp_path / "KEY").write_text("second one")
+    clock.now += 1.1
+    assert secrets.resolve("env:KEY") == "second one"
+    (tmp_path / "KEY").unlink()
+    clock.now += 1.1
+    with pytest.raises(SecretError, match=f"env:KEY: neither .* nor is there a file {tmp_path}/KEY"):
+        secrets.resolve("env:KEY")
+
+
+@pytest.mark.parametrize("name", ["../key", "sub/key", ".hidden", "/etc/hostname"])
+def test_no_reference_leads_out_of_the_folder_of_secrets(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    for path in ("key", "folder/sub/key", "folder/.hidden"):
+        (tmp_path / path).write_text("not-to-be-had")
+    secrets = Secrets({"EUROUTER_SECRETS_DIR": str(tmp_path / "folder")})
+    with pytest.raises(SecretError, match="the environment variable is not set"):
+        secrets.resolve(f"env:{name}")

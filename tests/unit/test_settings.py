@@ -1,6 +1,6 @@
 """Settings from a file and the environment, what is said of mistakes, and what a reload may change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -289,6 +289,51 @@ def test_a_reload_whose_secret_is_missing_is_refused_like_a_bad_edit(tmp_path: P
     assert not any(watcher.poll() for _ in range(3))
     assert watcher.current.key_pepper == "env:P"
     assert "env:Q: the environment variable is not set" in str(heard.events)
+
+
+def test_an_edit_that_only_lacks_a_secret_is_used_once_that_is_there(tmp_path: Path) -> None:
+    """A cluster brings a ConfigMap and a Secret to a pod in any order, minutes apart."""
+    path, heard, secrets = written(tmp_path, "hint_fields: [a]\n"), Heard(), {"P": "x" * 32}
+    judged: list[Sequence[str]] = []
+
+    def check(fresh: Settings) -> list[str]:
+        return list(problems(fresh, Secrets(secrets).resolve))
+
+    settings = Settings.load(path, {})
+    watcher = SettingsWatcher(path, {}, settings, report=heard.report, check=check, judged=judged.append)
+    path.write_text("hint_fields: [b]\nkey_pepper: env:Q\n")
+    assert not any(watcher.poll() for _ in range(4))
+    assert judged == [("key_pepper: env:Q: the environment variable is not set",)]
+    secrets["Q"] = "y" * 32
+    assert watcher.poll()
+    assert watcher.current.hint_fields == ("b",)
+    assert list(judged[-1]) == []
+    assert heard.events[0][0] == "settings_rejected"
+    assert not watcher.poll()
+
+
+def test_what_is_wrong_with_the_file_is_told_until_it_is_as_it_was_before(tmp_path: Path) -> None:
+    good = "hint_fields: [a]\n"
+    path = written(tmp_path, good)
+    judged: list[Sequence[str]] = []
+    watcher = SettingsWatcher(path, {}, Settings.load(path, {}), judged=judged.append)
+    watcher.poll()
+    for text in ("hint_fields: 7\n", good):
+        path.write_text(text)
+        for _ in range(3):
+            watcher.poll()
+    path.unlink()
+    for _ in range(3):
+        watcher.poll()
+    path.write_text(good)
+    for _ in range(3):
+        watcher.poll()
+    started, (wrong,), mended, (gone,), back, *_ = judged
+    assert not started
+    assert wrong.startswith("hint_fields: must be a list")
+    assert not mended, "the file says again what is in force"
+    assert gone == f"there is no file {path} any more"
+    assert not back
 
 
 def test_a_reload_can_not_open_the_doors_by_taking_the_keys_away(tmp_path: Path) -> None:

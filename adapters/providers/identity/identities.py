@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, assert_never
 
+import structlog
 from multidict import CIMultiDict
 
 from adapters.providers.faults import Bounds
@@ -23,6 +24,10 @@ from service.domain.failure import Failure, FailureKind, UpstreamError
 _UNUSED: Final = 3600.0
 """Seconds without a call after which an identity may go: its row was most likely removed from the catalogue."""
 
+IDENTITY_FAILED: Final = "identity_failed"
+_QUIET: Final = 60.0
+"""Seconds for which the same failure of a provider's identity is not logged again: every call meets it."""
+
 
 class Identities:
     """Belongs to one event loop; `aclose` it there. Providers with the same row of auth share one token."""
@@ -36,6 +41,8 @@ class Identities:
         self._made: dict[CloudAuth, Authorizer] = {}
         self._used: dict[CloudAuth, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._told: dict[tuple[str, str], float] = {}
+        self._log = structlog.get_logger().bind()
 
     async def sign(
         self, auth: CloudAuth, url: str, headers: CIMultiDict[str], body: bytes, bounds: Bounds
@@ -50,6 +57,7 @@ class Identities:
         except LateError:
             failure = bounds.late(bounds.due_to)
         except (TokenError, SecretError) as error:
+            self._tell(bounds.slug, str(error))
             failure = Failure(FailureKind.AUTH, f"provider {bounds.slug} has no credentials: {error}")
         # Raised out here so that no chain leads to exceptions that hold a secret.
         raise UpstreamError(failure)
@@ -66,6 +74,14 @@ class Identities:
         for authorizer in made.values():
             await authorizer.aclose()
         await asyncio.gather(*self._closing)
+
+    def _tell(self, slug: str, why: str) -> None:
+        """For the log, where callers learn only that it failed. `why` is a sentence of ours, not of a cloud."""
+        now = self._clock()
+        self._told = {told: when for told, when in self._told.items() if now - when < _QUIET}
+        if (slug, why) not in self._told:
+            self._told[slug, why] = now
+            self._log.warning(IDENTITY_FAILED, provider=slug, why=why)
 
     def _of(self, auth: CloudAuth) -> Authorizer:
         known = self._made.get(auth)

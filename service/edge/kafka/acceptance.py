@@ -20,10 +20,12 @@ from service.domain.intake import BatchOutcome, TryLaterError
 from service.domain.job_store import Accepted, JobStore, NewJob, Unstorable
 from service.domain.outbox import Outbox
 from service.domain.stored import StoreError
+from service.domain.tracing import Tracer
 from service.edge.kafka import names
 from service.edge.kafka.batch_lines import Api
 from service.edge.kafka.dead_letters import MOST_BYTES, dead_letter
 from service.edge.kafka.judging import JobApi, Judge, Refused, log_crash, place_of, refusal
+from service.edge.kafka.record_spans import RecordSpans
 from service.edge.kafka.records import IntakeRules
 from service.edge.kafka.rejections import RejectedRecordError, Rejection
 
@@ -47,7 +49,8 @@ class RecordAcceptance:
 
     `group` is the one that reads the records. `clock` is that of deadlines, `wall_clock` gives Unix seconds. A
     letter of more than `most_bytes` goes without its value. `count` is told the reason of every dead letter.
-    `complete`: whether the catalogue knows the models of all servers that are asked for theirs.
+    `complete`: whether the catalogue knows the models of all servers that are asked for theirs. With a `tracer`
+    records have spans.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class RecordAcceptance:
         most_bytes: int = MOST_BYTES,
         count: Callable[[str], object] = lambda _reason: None,
         complete: Callable[[], bool] = lambda: True,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rules = rules
         self._judge = Judge(apis, clock, wall_clock, accept_seconds)
@@ -76,6 +80,7 @@ class RecordAcceptance:
         self._count = count
         self._clock = clock
         self._complete = complete
+        self._tracer = tracer
         self._began = clock()
 
     async def accept(self, records: Sequence[Record]) -> BatchOutcome:
@@ -84,26 +89,38 @@ class RecordAcceptance:
         Raises:
             TryLaterError: some of them could not be judged or stored; all may be handed in again.
         """
+        spans = RecordSpans(self._tracer, self._group)
+        try:
+            return await self._accept(records, spans)
+        finally:
+            spans.close()
+
+    async def _accept(self, records: Sequence[Record], spans: RecordSpans) -> BatchOutcome:
         rules = self._rules()
-        new, refused, whole = await self._judge_all(records, rules)
+        new, refused, whole = await self._judge_all(records, rules, spans)
         accepted = repeated = 0
         for (record, job), outcome in zip(new, await self._store(new), strict=True):
             accepted += isinstance(outcome, Accepted)
             repeated += isinstance(outcome, Repeated)
+            if isinstance(outcome, Accepted | Repeated):
+                spans.accepted(record, job.response.id, repeated=isinstance(outcome, Repeated))
             if (why := refusal(job, outcome)) is not None:
                 refused.append(Refused(record, why))
         if not whole:
             raise TryLaterError("the database is away")
         dead, later, turns = [], [], _Turns(self._clock)
         for one in refused:
-            if await self._job_of(one.record, rules) is not None:
+            if (known := await self._job_of(one.record, rules)) is not None:
                 repeated += 1
+                spans.accepted(one.record, known, repeated=True)
             elif self._may_be_served_soon(one):
                 later.append(one.record)
             else:
                 dead.append(one)
             await turns.after(one.record)
         await self._bury(dead)
+        for one in dead:
+            spans.rejected(one.record, one.why.reason.value)
         return BatchOutcome(accepted, repeated, len(dead), tuple(later))
 
     async def redrive(self, record: Record, owner: str) -> Redriven:
@@ -113,7 +130,8 @@ class RecordAcceptance:
             TryLaterError: the database is away.
         """
         rules = self._rules()
-        judged = await self._judge.judge(record, rules, owner)
+        # No span: the operator's own call has one.
+        judged = await self._judge.judge(record, rules, RecordSpans(None, self._group), owner)
         if isinstance(judged, Refused):
             known = await self._job_of(record, rules, owner)
             return _told(judged.why) if known is None else Redriven(known, repeated=True)
@@ -131,7 +149,7 @@ class RecordAcceptance:
         return Redriven(judged.response.id, repeated=not await self._is_there(owner, judged.response.id))
 
     async def _judge_all(
-        self, records: Sequence[Record], rules: IntakeRules
+        self, records: Sequence[Record], rules: IntakeRules, spans: RecordSpans
     ) -> tuple[list[tuple[Record, NewJob]], list[Refused], bool]:
         """Jobs to store, records that are none, and whether these are all."""
         turns = _Turns(self._clock)
@@ -140,7 +158,7 @@ class RecordAcceptance:
         later = 0
         for record in records:
             try:
-                judged = await self._judge.judge(record, rules)
+                judged = await self._judge.judge(record, rules, spans)
             except TryLaterError:
                 later += 1
                 if later == _MOST_LATER:

@@ -21,6 +21,7 @@ from service.edge.kafka import names
 from service.edge.kafka.batch_lines import Api
 from service.edge.kafka.ids import key_of
 from service.edge.kafka.origins import origin_of
+from service.edge.kafka.record_spans import RecordSpans
 from service.edge.kafka.records import IntakeRules, OutdatedRecordError, identified, read_record
 from service.edge.kafka.rejections import RejectedRecordError, Rejection, rejection_of
 
@@ -90,9 +91,11 @@ class Judge:
         self._accept_seconds = accept_seconds
 
     async def judge(
-        self, record: Record, rules: IntakeRules, vouched_owner: str | None = None
+        self, record: Record, rules: IntakeRules, spans: RecordSpans, vouched_owner: str | None = None
     ) -> NewJob | Refused:
         """The job that a record asks for, or why it is none; `vouched_owner` as for `read_record`.
+
+        A record that can be read begins its span among `spans`.
 
         Raises:
             TryLaterError: that can't be told now.
@@ -100,23 +103,26 @@ class Judge:
         # A fault of ours may be one of the moment: whatever is none has a second try.
         for _ in range(2):
             try:
-                return await self._make(record, rules, vouched_owner)
+                return await self._make(record, rules, spans, vouched_owner)
             except TryLaterError:
                 raise
             except Exception as error:  # noqa: BLE001  whatever it is, the record's neighbours are not to suffer
                 log_crash(record, error)
         return Refused(record, _internal(vouched_owner or rules.identities.bound_owner(record.topic)))
 
-    async def _make(self, record: Record, rules: IntakeRules, vouched_owner: str | None) -> NewJob | Refused:
+    async def _make(
+        self, record: Record, rules: IntakeRules, spans: RecordSpans, vouched_owner: str | None
+    ) -> NewJob | Refused:
         try:
             intake = read_record(record, rules, self._wall_clock(), vouched_owner=vouched_owner)
         except RejectedRecordError as why:
             return Refused(record, why)
+        context = intake.context(self._clock() + self._accept_seconds)
         try:
             return await self._apis[intake.api].job(
                 intake.request,
                 intake.submission,
-                intake.context(self._clock() + self._accept_seconds),
+                spans.begin(record, intake.caller, context),
                 streaming=intake.stream,
                 response_id=intake.response_id,
                 origin=origin_of(intake),

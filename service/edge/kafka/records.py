@@ -17,6 +17,7 @@ from service.domain.calls import CallContext, Principal
 from service.domain.consuming import Record
 from service.domain.errors import ServiceError, Violation
 from service.domain.job_store import Priority
+from service.domain.tracing import Remote, remote_of
 from service.edge.calls import request_id_of, trace_of
 from service.edge.kafka import names
 from service.edge.kafka.batch_lines import BODY, Api, is_line, read_line
@@ -63,8 +64,8 @@ class Intake:
     `submission` has a priority and an idempotency key in any case; `own_key`: the key was made of this very
     record, and no other has it. `stream`: deltas are logged for followers. `correlation_id` goes back as it came,
     and the result in the `form` of the request. `results_topic` None: where its owner's go. `ignored` are hints
-    that nobody named. `path_prefix` goes before the paths of fields in what is said of the request later: it
-    stands inside a document of its caller's.
+    that nobody named. `caller` is the span that the headers name. `path_prefix` goes before the paths of fields in
+    what is said of the request later: it stands inside a document of its caller's.
     """
 
     api: Api
@@ -81,6 +82,7 @@ class Intake:
     request_id: str
     traceparent: str
     tracestate: str
+    caller: Remote | None = None
     ignored: tuple[str, ...] = ()
     path_prefix: str = ""
 
@@ -183,6 +185,7 @@ def _intake(
         request_id=request_id_of(text),
         traceparent=traceparent,
         tracestate=tracestate,
+        caller=remote_of(text.get(names.TRACEPARENT), text.get(names.TRACESTATE)),
         ignored=tuple(asked.ignored),
         path_prefix=asked.path_prefix,
     )

@@ -1,4 +1,4 @@
-"""Worker processes that lack one part each, by name: how they are started, and what must be found of them."""
+"""Processes that lack one part each, by name: how they are started, and what must be found of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ from typing import Final
 class Mutant:
     """`command` starts it in the place of `python -m workers`; one of `rules` must be broken in every run.
 
-    `seconds`: for how long a plan must go on to show it. `brokers`: how many of Kafka's it needs.
+    `seconds`: for how long a plan must go on to show it. `brokers`: how many of Kafka's it needs. `serves`: it
+    takes the place of services, and shows only when all processes are replaced.
     """
 
     command: Sequence[str]
     seconds: float
     rules: frozenset[str]
     brokers: int = 0
+    serves: bool = False
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
@@ -38,5 +40,8 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         10.0,
         frozenset({"every_record_is_a_job_or_a_dead_letter"}),
         brokers=1,
+    ),
+    "no_drain": Mutant(
+        ("-m", "tests.chaos.mutants.no_drain"), 30.0, frozenset({"who_waits_gets_an_answer"}), serves=True
     ),
 }

@@ -1,0 +1,28 @@
+"""What is wrong with a process as a Prometheus gauge; the sentences are in the log and at /readyz, never here."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+
+class ConditionGauge:
+    """One number for each part of a process. `registry` None: in the files of several processes."""
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        self._registry = registry
+        self._gauge = Gauge(
+            "eurouter_condition",
+            "Whether a part of the process is good: 1, or 0 where something is wrong that /readyz tells.",
+            ("part",),
+            registry=registry,
+            # Of several processes of one machine the worst counts.
+            multiprocess_mode="livemin",
+        )
+
+    def show(self, part: str, good: bool) -> None:
+        """How a part is from now on."""
+        self._gauge.labels(part).set(int(good))
+
+    def render(self) -> bytes:
+        """Its registry's metrics in Prometheus' text format; none where it writes into files."""
+        return b"" if self._registry is None else generate_latest(self._registry)

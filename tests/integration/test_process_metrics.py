@@ -1,0 +1,59 @@
+"""What a process shows of itself at /metrics, from the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from importlib import metadata
+from pathlib import Path
+
+import aiohttp
+import grpc
+import pytest
+import trustme
+from prometheus_client.parser import text_string_to_metric_families
+
+from adapters.process_telemetry import expiry
+from adapters.providers.simulator.script import HttpError, Script
+from tests.support.running import InProcess, ask, running_service
+
+Samples = dict[tuple[str, str], float]
+
+
+async def samples(up: InProcess) -> Samples:
+    """Every sample by its name and the values of its labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"{up.admin}/metrics") as answer:
+        families = text_string_to_metric_families(await answer.text())
+    return {(one.name, ",".join(one.labels.values())): one.value for family in families for one in family.samples}
+
+
+async def until_shown(up: InProcess, name: str, labels: str, value: float) -> Samples:
+    """Looks until the sample has this value."""
+    deadline = time.monotonic() + 10
+    while (found := await samples(up)).get((name, labels)) != value:
+        assert time.monotonic() < deadline, found.get((name, labels))
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def test_version_event_loop_and_certificates_are_shown(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    tls = {"tls": {"cert": str(tmp_path / "both.pem"), "key": str(tmp_path / "both.pem")}}
+    async with running_service(tmp_path, {"http": tls}) as up:
+        ends = expiry(tmp_path / "both.pem")
+        await asyncio.sleep(0.05)
+        found = await until_shown(up, "eurouter_certificate_expiry_seconds", "http", ends)
+        assert found["eurouter_build_info", metadata.version("eurouter")] == 1
+        assert abs(found["eurouter_start_time_seconds", ""] - time.time()) < 60
+        assert found["eurouter_event_loop_lag_seconds_count", ""] > 0
+        assert ("eurouter_certificate_expiry_seconds", "grpc") not in found
+
+
+async def test_an_endpoint_that_fails_is_shown_resting(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as up:
+        up.alpha.enqueue(Script(fault=HttpError(500)))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await up.chat.CreateChatCompletion(ask("sim/alpha"))
+        found = await until_shown(up, "eurouter_endpoint_cooling", "alpha/sim/alpha", 1)
+        assert ("eurouter_endpoint_cooling", "beta/sim/beta") not in found

@@ -1,0 +1,1 @@
+"""What releases leave behind, and whether this code gets along with it."""
