@@ -89,7 +89,12 @@ async def test_postgresql_reads_many_jobs_by_the_index_that_is_made_for_it(
                         assert bad not in plan, (name, plan)
                     # What waits is little as long as nobody has counted it.
                     if analyzed or not name.startswith(("STATS", "RUNNABLE")):
-                        assert set(re.findall(r"using (jobs_\w+) on", plan)) == indexes, (name, plan)
+                        used = set(re.findall(r"using (jobs_\w+) on", plan))
+                        if name == "STATS_OF_OWNER":
+                            # Few are in progress: all of them and the owner's cost the same to read, and what
+                            # ANALYZE has sampled decides.
+                            used = {"jobs_leased" if index == "jobs_listed" else index for index in used}
+                        assert used == indexes, (name, plan)
         finally:
             await database.aclose()
 
