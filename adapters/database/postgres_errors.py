@@ -34,7 +34,10 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"can't be reached ({error.strerror or error})"
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return "the URL's parameters can't be used: check sslmode, sslrootcert and the others"
+        return (
+            "the URL's parameters can't be used: sslmode=verify-full needs sslrootcert=FILE, the certificate of "
+            "who signed the server's; check the others, too"
+        )
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         code = f"{type(error).__name__}{f' {state}' if state else ''}"

@@ -11,9 +11,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 EXAMPLES: Final = (
     "sqlite:////var/lib/eurouter/eurouter.db (four slashes: a path from the root), sqlite:///eurouter.db "
-    "(three: from the working folder) or postgresql://user:password@host:5432/database?sslmode=verify-full"
+    "(three: from the working folder) or postgresql://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/of/ca.pem"
 )
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d{1,5})?")
+_LAST_PORT: Final = 65535
 _REFERENCES: Final = ("env:", "file:")
 _SECRET_PARAMETERS: Final = ("password", "sslpassword")
 
@@ -86,7 +87,18 @@ def _postgres(url: str, parts: SplitResult) -> PostgresTarget:
     # Without the @ the password would stand where a port is, and be shown as one.
     if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
         raise DatabaseUrlError("must name hosts as host or host:port, with user and password before an @")
+    if any(int(match[1]) > _LAST_PORT for match in re.finditer(r":(\d{1,5})(?:,|$)", hosts)):
+        raise DatabaseUrlError(f"a port must be 0..{_LAST_PORT}")
+    _check_query(parts.query)
     return PostgresTarget(url, f"postgresql://{hosts}{parts.path}")
+
+
+def _check_query(query: str) -> None:
+    """The driver reads it as strictly, and its error would quote a part of it, which may be of a password."""
+    try:
+        parse_qsl(query, strict_parsing=True) if query else ()
+    except ValueError:
+        raise DatabaseUrlError("what follows the ? must be name=value, with & between several") from None
 
 
 def is_reference(text: str) -> bool:

@@ -29,7 +29,8 @@ LONG_RUNNING: Final = (("dev", SERVICE), ("prod", SERVICE), ("prod", WORKER))
 PEPPER: Final = "a-pepper-of-the-tests-only"
 GIVEN: Final[Mapping[str, str]] = {
     "key-pepper": PEPPER,
-    "database-url": "postgresql://eurouter:secret@db.example.com:5432/eurouter?sslmode=verify-full",
+    "database-url": "postgresql://eurouter:secret@db.example.com:5432/eurouter"
+    f"?sslmode=verify-full&sslrootcert={SECRETS}/database-ca.crt",
     "kafka-password": "another-secret",
 }
 """Secrets that an operator would have made."""

@@ -201,7 +201,7 @@ def test_settings_and_secrets_are_folders_that_follow_their_objects(found: Workl
 
 def test_the_migration_sees_the_databases_url_and_no_other_secret() -> None:
     (secret,) = [volume["secret"] for volume in migration().pod["volumes"] if "secret" in volume]
-    assert [item["key"] for item in secret["items"]] == ["database-url"]
+    assert [item["key"] for item in secret["items"]] == ["database-url", "database-ca.crt"]
 
 
 def test_grpc_and_http_have_a_name_and_say_what_is_spoken() -> None:

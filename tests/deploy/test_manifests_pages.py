@@ -108,7 +108,7 @@ def test_migrations_may_use_a_database_user_of_their_own(tmp_path: Path) -> None
     (job,) = of_kind(made, "Job")
     (secret,) = [volume["secret"] for volume in job["spec"]["template"]["spec"]["volumes"] if "secret" in volume]
     assert secret["secretName"] == "eurouter-migrate"
-    assert [item["key"] for item in secret["items"]] == ["database-url"]
+    assert [item["key"] for item in secret["items"]] == ["database-url", "database-ca.crt"]
 
 
 def test_the_longer_drain_fits_its_grace_period() -> None:
