@@ -135,7 +135,13 @@ def builds() -> dict[str, Client]:
     return {}
 
 
-@pytest.fixture(params=LANGUAGES, ids=SLUGS)
+def _param(language: Language) -> object:
+    # To compile these two takes longer than all that is asked of them.
+    slow = (pytest.mark.slow,) if language.slug in ("java", "typescript") else ()
+    return pytest.param(language, id=language.slug, marks=slow)
+
+
+@pytest.fixture(params=[_param(language) for language in LANGUAGES])
 def client(
     request: pytest.FixtureRequest, builds: dict[str, Client], tmp_path_factory: pytest.TempPathFactory
 ) -> Client:

@@ -70,6 +70,7 @@ def settings(pile: Pile, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_a_record_that_nobody_signed_is_found_and_becomes_a_job_of_whom_the_operator_names(
     kafka: Kafka, topics: Topics, tmp_path: Path
 ) -> None:

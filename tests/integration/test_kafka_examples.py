@@ -114,6 +114,7 @@ async def test_the_quickstart_without_docker_works_as_it_is_typed(own_kafka: Kaf
     assert re.search(r"^completed  row-2: Tell me something about the number 2\.$", said, re.MULTILINE)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_jobs_from_submission_to_the_last_failure_as_the_page_says(
     own_kafka: KafkaCluster, tmp_path: Path
 ) -> None:

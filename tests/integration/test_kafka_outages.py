@@ -137,6 +137,7 @@ def soon_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_side, "KafkaConsumer", partial(KafkaConsumer, metadata_seconds=1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soon_noticed")
 async def test_a_topic_made_anew_and_one_that_comes_late_are_read_from_their_first_records(
     kafka: Kafka, topics: Topics, tmp_path: Path
@@ -177,6 +178,7 @@ async def _submitted_anew(world: KafkaWorld, topic: str, number: int) -> None:
     await producer.stop()
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_makes_no_dead_letter_and_everything_is_accepted_afterwards(
     kafka: Kafka, topics: Topics, own_postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_wheel_carries_the_repositorys_licence(wheel: Path) -> None:
         assert Parser().parsestr(archive.read(metadata).decode())["License-File"] == "LICENSE"
 
 
+@pytest.mark.slow
 def test_the_stubs_import_in_an_environment_that_has_only_what_they_declare(tmp_path: Path) -> None:
     (python_language,) = (language for language in LANGUAGES if language.slug == "python")
     python = install_stubs(tmp_path, fetched(python_language) / "wheels")
