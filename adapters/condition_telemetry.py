@@ -1,4 +1,5 @@
-"""What is wrong with a process as a Prometheus gauge; the sentences are in the log and at /readyz, never here."""
+"""Whether a process is ready, and what is wrong with it, as Prometheus gauges; the sentences are in the log and at
+/readyz, never here."""
 
 from __future__ import annotations
 
@@ -26,3 +27,23 @@ class ConditionGauge:
     def render(self) -> bytes:
         """Its registry's metrics in Prometheus' text format; none where it writes into files."""
         return b"" if self._registry is None else generate_latest(self._registry)
+
+
+class ReadyGauge:
+    """One number for the whole process, 0 at first. `registry` None: in the files of several processes.
+
+    Of several processes of one machine only the parent has one, as it alone knows whether enough of them serve.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        self._gauge = Gauge(
+            "eurouter_ready",
+            "Whether the process is ready, as /readyz says: 1, or 0 while it waits, starts or drains.",
+            registry=registry,
+            # Not "live...": the parent's values of those are forgotten once it has waited.
+            multiprocess_mode="mostrecent",
+        )
+
+    def show(self, ready: bool) -> None:
+        """How it is from now on."""
+        self._gauge.set(int(ready))

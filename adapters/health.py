@@ -6,7 +6,7 @@ No network and no background task: everything decays when it is looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,7 @@ class _Record:
     throughput: float | None = None
     failed_at: float = float("-inf")
     cooling_until: float = float("-inf")
+    cooling_for: FailureKind = FailureKind.UNKNOWN
     failures_in_a_row: int = 0
 
     def decay(self, now: float) -> None:
@@ -73,10 +74,10 @@ class OutcomeHealth:
         record = self._records.get(endpoint_id)
         return record.cooling_until if record is not None and record.cooling_until > now else None
 
-    def cooling(self) -> Sequence[str]:
-        """The endpoints that are cooling now, among those remembered."""
+    def cooling(self) -> Mapping[str, FailureKind]:
+        """The endpoints that are cooling now, among those remembered, each with the failure it cools down for."""
         now = self._clock()
-        return [endpoint_id for endpoint_id, record in self._records.items() if record.cooling_until > now]
+        return {name: record.cooling_for for name, record in self._records.items() if record.cooling_until > now}
 
     def latency(self, endpoint_id: str) -> float | None:
         """Smoothed seconds to the first token of streams, None before the first."""
@@ -127,7 +128,9 @@ class OutcomeHealth:
             first = OVERLOADED_COOL_DOWN if kind is FailureKind.OVERLOADED else COOL_DOWN
             # Bounded because a float's exponent is.
             seconds = min(math.ldexp(first, min(record.failures_in_a_row - 1, 10)), LONGEST_COOL_DOWN)
-        record.cooling_until = max(record.cooling_until, now + seconds)
+        if now + seconds > record.cooling_until:
+            record.cooling_until = now + seconds
+            record.cooling_for = kind
 
     def _touch(self, endpoint_id: str, now: float) -> _Record:
         """The endpoint's record, decayed to `now` and last in the order of eviction."""

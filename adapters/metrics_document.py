@@ -15,7 +15,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from adapters.condition_telemetry import ConditionGauge
+from adapters.condition_telemetry import ConditionGauge, ReadyGauge
 from adapters.intake_telemetry import PrometheusIntakeTelemetry, PrometheusWakeUpTelemetry
 from adapters.media.telemetry import PrometheusMediaTelemetry
 from adapters.otlp.exporting import SpanExporter
@@ -33,7 +33,9 @@ _START: Final = """\
 
 In Prometheus' text format at `/metrics` of the admin port: 9090 of `eurouter serve` (`admin.port`), 9091 of
 `eurouter work` (`jobs.admin_port`). No label's values can be invented by callers. A metric with labels is missing
-until something was counted: write rules so that a missing one does no harm.
+until something was counted: write rules so that a missing one does no harm. Outcomes that an operator must mend
+are there as 0 from the first call of their method, the first attempt at their provider, or the worker's start:
+Prometheus sees no growth in what begins above 0.
 
 Of counters take `sum(rate(...))` over replicas. Of gauges that tell of the whole database every replica shows the
 same: take `max`. A histogram NAME is shown as `NAME_bucket` (with the label `le`), `NAME_sum` and `NAME_count`.
@@ -73,7 +75,7 @@ def _spans(registry: CollectorRegistry) -> None:
 
 
 _PARTS: Final[Mapping[str, tuple[Callable[[CollectorRegistry], object], ...]]] = {
-    "Process": (lambda registry: ProcessTelemetry(registry, "0"), ConditionGauge),
+    "Process": (lambda registry: ProcessTelemetry(registry, "0"), ConditionGauge, ReadyGauge),
     "Traces, where a collector is set": (_spans,),
     "Media that stand at addresses": (PrometheusMediaTelemetry,),
     "The queue of jobs": (lambda registry: QueueGauges(registry, _NOBODY),),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from service.domain.failure import FailureKind
 
 PERIOD: Final = 60.0
 """Seconds between two looks at certificates: they change by the month."""
@@ -56,8 +58,9 @@ class ProcessTelemetry:
         )
         self._cooling = Gauge(
             "eurouter_endpoint_cooling",
-            "1 while the process gives an endpoint a rest after failures, 0 once it was over; missing: never.",
-            ("endpoint",),
+            "1 while the process gives an endpoint a rest after failures, by the kind of the one that it lasts "
+            "for; 0 once it was over; missing: never.",
+            ("endpoint", "kind"),
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -68,22 +71,22 @@ class ProcessTelemetry:
             registry=registry,
             multiprocess_mode="livemin",
         )
-        self._cooled: set[str] = set()
+        self._cooled: set[tuple[str, FailureKind]] = set()
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke a timer so late."""
         self._lag.observe(seconds)
 
-    def cooling(self, endpoints: Iterable[str]) -> None:
-        """These endpoints rest now, and no others."""
-        now = set(endpoints)
-        for endpoint in now - self._cooled:
-            self._cooling.labels(endpoint).set(1)
-        for endpoint in self._cooled - now:
-            self._cooling.labels(endpoint).set(0)
+    def cooling(self, endpoints: Mapping[str, FailureKind]) -> None:
+        """These endpoints rest now, each after a failure of this kind, and no others."""
+        now = set(endpoints.items())
+        for endpoint, kind in now - self._cooled:
+            self._cooling.labels(endpoint, kind.value).set(1)
+        for endpoint, kind in self._cooled - now:
+            self._cooling.labels(endpoint, kind.value).set(0)
         self._cooled = now
 
-    async def watch_cooling(self, resting: Callable[[], Iterable[str]]) -> None:
+    async def watch_cooling(self, resting: Callable[[], Mapping[str, FailureKind]]) -> None:
         """Shows again and again what `resting` gives, until cancelled."""
         while True:
             self.cooling(resting())

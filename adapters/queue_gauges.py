@@ -23,6 +23,7 @@ PERIOD: Final = 10.0
 _SAME: Final = (
     "Of the whole database: every replica shows the same, so take max, not sum. NaN while it can't be asked."
 )
+_CAPPED: Final = ", those that their owner's cap (jobs.per_owner) holds back included"
 _NOTHING: Final = float("nan")
 
 
@@ -43,10 +44,12 @@ class QueueGauges:
         self._jobs = jobs
         self._period = period
         self._heard = heard
-        self._runnable = _gauge("runnable", "Jobs that a worker may start now, by priority.", registry)
+        self._runnable = _gauge(
+            "runnable", f"Jobs whose time has come and that no worker has, by priority{_CAPPED}.", registry
+        )
         self._oldest = _gauge(
             "oldest_runnable_seconds",
-            "For how long the oldest job that may be started waits, by priority; 0 without any.",
+            f"For how long the oldest of these waits, by priority{_CAPPED}; 0 without any.",
             registry,
         )
         self._waiting = _gauge("waiting", "Jobs whose time has not come, by priority.", registry)

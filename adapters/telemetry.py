@@ -24,10 +24,13 @@ from prometheus_client.metrics_core import Metric
 
 from adapters.usage_telemetry import UsageCounters
 from service.domain.catalog import Endpoint
+from service.domain.errors import ERRORS, Reason
 from service.domain.events import Usage
 from service.domain.failure import OPERATORS_FAULT, FailureKind
 
 ATTEMPT_FAILED: Final = "attempt_failed"
+
+_OURS: Final = tuple(reason.value for reason in Reason if ERRORS[reason].fault == "us")
 
 # One more series per label set, which nothing asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -105,19 +108,32 @@ class PrometheusTelemetry:
     def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
         """An admitted call ended."""
         self._in_flight.dec()
+        counter, histogram = self._of_request(door, method, outcome)
+        counter.inc()
+        histogram.observe(seconds)
+
+    def request_refused(self, door: str, method: str, outcome: str) -> None:
+        """A call was not admitted: it is counted, and how long it took says nothing."""
+        self._of_request(door, method, outcome)[0].inc()
+
+    def _of_request(self, door: str, method: str, outcome: str) -> tuple[Counter, Histogram]:
         key = (door, method, outcome)
         found = self._by_request.get(key)
         if found is None:
+            # A series that begins above 0 has grown by nothing for Prometheus: what alerts count begins at 0.
+            for ours in _OURS:
+                self._requests.labels(door, method, ours)
             found = (self._requests.labels(*key), self._seconds.labels(door, method))
             self._by_request[key] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        return found
 
     def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
         """An upstream attempt ended."""
         key = (endpoint.provider.slug, outcome)
         found = self._by_attempt.get(key)
         if found is None:
+            for kind in OPERATORS_FAULT:
+                self._attempts.labels(key[0], kind.value)
             found = (self._attempts.labels(*key), self._attempt_seconds.labels(key[0]))
             self._by_attempt[key] = found
         found[0].inc()

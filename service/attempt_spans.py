@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
 from service.domain.events import Event, Finish, Start, Usage
-from service.domain.failure import FailureKind
+from service.domain.failure import CALLERS_END, FailureKind
 from service.domain.generation import Generation
 from service.domain.ports import EventSource, Telemetry, Upstream
 from service.domain.tracing import Attributes, Kind, Span, Value
@@ -64,8 +64,7 @@ class AttemptSpans:
         span, self._span = self._span, None
         if span is not None:
             if outcome != "ok":
-                # A caller that left says nothing about the provider.
-                span.fail(str(outcome), fault=outcome != "cancelled")
+                span.fail(str(outcome), fault=outcome not in CALLERS_END)
             span.end()
 
     def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:

@@ -18,7 +18,7 @@ from service.domain.catalog import Endpoint
 from service.domain.cost import priced
 from service.domain.errors import Reason, ServiceError
 from service.domain.events import Usage
-from service.domain.failure import HARMS_HEALTH, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
+from service.domain.failure import DEADLINE, HARMS_HEALTH, TRY_ELSEWHERE, Failure, FailureKind, UpstreamError
 from service.domain.ports import Health, Telemetry
 from service.domain.routing import Attempt, Decision, Plan
 from service.inline import Fitting
@@ -157,12 +157,12 @@ class Attempts:
 
     def _note(self, failure: Failure, usage: Usage | None = None) -> ServiceError | None:
         """Puts a failure on record; the error to end with when it was the caller's time that ran out."""
-        self.ended(failure.kind, usage)
-        now = self._clock()
-        endpoint = self.current.endpoint
+        now, endpoint = self._clock(), self.current.endpoint
+        late = failure.kind is FailureKind.TIMEOUT and now + _DEADLINE_SLACK >= self._context.deadline
+        self.ended(DEADLINE if late else failure.kind, usage)
         self._failed.append(Failed(endpoint, failure))
         self._telemetry.attempt_failed(endpoint, failure.kind, self._context.request_id, len(self._failed))
-        if failure.kind is FailureKind.TIMEOUT and now + _DEADLINE_SLACK >= self._context.deadline:
+        if late:
             # The caller's time ran out, not the provider's: short deadlines must not take endpoints down.
             return out_of_time(self._failed, self._places.busy, self.decision)
         if failure.kind in HARMS_HEALTH:

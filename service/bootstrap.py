@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from adapters.condition_telemetry import ReadyGauge
 from adapters.keys import CertificateOwners, SettingsKeys
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
@@ -36,7 +37,7 @@ from service.kafka_side import KafkaSide, leave
 from service.process import Parts, Process
 from service.settings import Settings
 from service.settings.parts import TlsSettings
-from service.side_tasks import Tasks, every
+from service.side_tasks import READY_SECONDS, Tasks, every
 from workers.worker import Worker
 
 __all__ = ["Service", "Start"]
@@ -135,6 +136,9 @@ class Service(Engine):
 
     def _tasks(self, worker: Worker | None, kafka: KafkaSide | None) -> Tasks:
         tasks = {**self.tasks(), "heartbeats": self._heartbeats.run}
+        if self.telemetry.shared_registry is not None:
+            ready = ReadyGauge(self.telemetry.shared_registry)
+            tasks["ready"] = lambda: every(READY_SECONDS, lambda: ready.show(not self.readiness().not_ready))
         if worker is not None:
             tasks["worker"] = worker.run
         if kafka is not None:

@@ -12,10 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service import dlq_cli
-from service.settings import CONFIG, Settings, SettingsError
+from service.sigterm import ended_by_sigterm
+
+if TYPE_CHECKING:
+    # Imported where it is used: what takes time comes after SIGTERM is handled.
+    from service.settings import Settings
 
 _NO_PEPPER: Final = """\
 There is no pepper yet: the secret that keys are hashed with. Make one, once, and keep it:
@@ -37,17 +41,24 @@ def main(
 
     `program` is what the caller typed in place of the script's name and first argument.
     """
-    env = os.environ if env is None else env
+    with ended_by_sigterm():
+        return _main(arguments, os.environ if env is None else env, program)
+
+
+def _main(arguments: Sequence[str] | None, env: Mapping[str, str], program: str) -> int:
+    from service.settings import CONFIG, Settings, SettingsError
+
     options = _parser(program).parse_args(arguments)
-    config = _config_path(options, env)
+    named = getattr(options, "config", None) or env.get(CONFIG) or None
+    config = None if named is None else Path(named)
     try:
         match options.command:
             case "serve":
-                return _serve(config, env, options)
+                return _serve(Settings.load(config, env), config, env, options)
             case "work":
-                return _work(config, env, wait=options.wait)
+                return _work(Settings.load(config, env), config, env, wait=options.wait)
             case "config":
-                return _check(config, env)
+                return _check(Settings.load(config, env), config, env)
             case "db":
                 return _database(config, env, options.action, wait=getattr(options, "wait", False))
             case "dlq":
@@ -177,6 +188,8 @@ def _sentence(text: str) -> str:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
+    from service.settings import CONFIG
+
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"the settings file (default: what {CONFIG} names)"
     )
@@ -191,15 +204,7 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _config_path(options: argparse.Namespace, env: Mapping[str, str]) -> Path | None:
-    named = getattr(options, "config", None)
-    if named is not None:
-        return Path(named)
-    return Path(env[CONFIG]) if env.get(CONFIG) else None
-
-
-def _serve(config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> int:
-    settings = Settings.load(config, env)
+def _serve(settings: Settings, config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> int:
     if not options.wait and (found := _missing(settings, env, has_doors=True)):
         return _fail("\n".join(found))
     from service.serve import ServeOptions, serve
@@ -208,8 +213,7 @@ def _serve(config: Path | None, env: Mapping[str, str], options: argparse.Namesp
     return serve(settings, ServeOptions(config=config, demo=demo, once=options.once, wait=options.wait))
 
 
-def _work(config: Path | None, env: Mapping[str, str], *, wait: bool) -> int:
-    settings = Settings.load(config, env)
+def _work(settings: Settings, config: Path | None, env: Mapping[str, str], *, wait: bool) -> int:
     if not wait and (found := _missing(settings, env, has_doors=False)):
         return _fail("\n".join(found))
     from service.worker_service import work
@@ -224,7 +228,7 @@ def _missing(settings: Settings, env: Mapping[str, str], *, has_doors: bool) -> 
     return list(problems(settings, Secrets(env).resolve, has_doors=has_doors))
 
 
-def _check(config: Path | None, env: Mapping[str, str]) -> int:
+def _check(settings: Settings, config: Path | None, env: Mapping[str, str]) -> int:
     from adapters.catalog import DEFAULT_CATALOG, build_catalog, old_facts, read_catalog
     from adapters.documents.read import DocumentError
     from adapters.providers.registry import DIALECTS
@@ -232,7 +236,6 @@ def _check(config: Path | None, env: Mapping[str, str]) -> int:
     from service.settings.load import variables_in
     from service.settings.show import catalog_lines, effective_yaml, problems, usable_models, warnings
 
-    settings = Settings.load(config, env)
     secrets = Secrets(env)
     over = sorted(variables_in(env))
     _say(

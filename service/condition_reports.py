@@ -19,15 +19,23 @@ class ConditionReports:
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
+        self._failing: dict[str, str] = {}
 
     def at_start(self) -> None:
         """What was read to build the process was good."""
         for part in (Part.SETTINGS, Part.CATALOG, Part.SECRETS):
             self._conditions.tell(part)
 
-    def database(self, error: StoreError | None) -> None:
-        """What came of a use of the database."""
-        self._conditions.tell(Part.DATABASE, *(() if error is None else (sentence(error),)))
+    def database(self, by: str, error: StoreError | None) -> None:
+        """What came of a use of the database by one of its users.
+
+        It is good once nobody's last use failed: one that is there to be read only is not, whoever reads it.
+        """
+        if error is None:
+            self._failing.pop(by, None)
+        else:
+            self._failing[by] = sentence(error)
+        self._conditions.tell(Part.DATABASE, *list(self._failing.values())[:1])
 
     def settings(self, problems: Sequence[str]) -> None:
         """What is wrong with the settings' file as it is now."""

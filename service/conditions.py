@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,9 @@ from service.edge.admin import Health
 
 REMIND_SECONDS: Final = 300.0
 """After so long, what lasts is logged again."""
+
+SETTLED_SECONDS: Final = 15.0
+"""What was logged lately is logged again when it came back only once it has lasted for so long."""
 
 NOT_YET: Final = "not reached yet"
 
@@ -37,9 +40,11 @@ class Part(StrEnum):
 
 @dataclass(slots=True)
 class _Lasting:
+    """`logged`: whether its beginning was, so that its end is news."""
+
     why: tuple[str, ...]
     since: float
-    told: dict[tuple[str, ...], float] = field(default_factory=dict)
+    logged: bool = False
 
 
 class Conditions:
@@ -52,6 +57,7 @@ class Conditions:
         self._clock = clock
         self._remind = remind
         self._lasting: dict[Part, _Lasting] = {}
+        self._told: dict[Part, dict[tuple[str, ...], float]] = {}
         self._good: set[Part] = set()
         self._show: Callable[[str, bool], None] = lambda _part, _good: None
         self._log = structlog.get_logger().bind()
@@ -79,15 +85,20 @@ class Conditions:
             lasting = self._lasting[part] = _Lasting(why, now)
             self._show(part.value, False)
         lasting.why = why
-        # What changes to and fro is no news each time.
-        if now - lasting.told.get(why, float("-inf")) >= self._remind:
+        # What changes, or comes and goes, again and again is no news each time.
+        if now - self._told.get(part, {}).get(why, float("-inf")) >= self._remind:
             self._log_failed(part, lasting, now)
+
+    def forget(self, part: Part) -> None:
+        """Nothing is known of a part any more; it is not good for that."""
+        self._lasting.pop(part, None)
 
     def remind(self) -> None:
         """Logs again what has lasted for long since it was logged last. Call it now and then."""
         now = self._clock()
         for part, lasting in self._lasting.items():
-            if now - max(lasting.told.values()) >= self._remind:
+            came_back = not lasting.logged and now - lasting.since >= SETTLED_SECONDS
+            if came_back or now - max(self._told[part].values()) >= self._remind:
                 self._log_failed(part, lasting, now)
 
     def why(self, part: Part) -> tuple[str, ...]:
@@ -122,15 +133,18 @@ class Conditions:
         new = part not in self._good
         self._good.add(part)
         lasting = self._lasting.pop(part, None)
-        if lasting is not None:
+        if lasting is not None and lasting.logged:
             seconds = round(self._clock() - lasting.since, 1)
             self._log.info(log_events.CONDITION_ENDED, part=part.value, seconds=seconds)
         if new or lasting is not None:
             self._show(part.value, True)
 
     def _log_failed(self, part: Part, lasting: _Lasting, now: float) -> None:
-        lasting.told = {why: when for why, when in lasting.told.items() if now - when < self._remind}
-        lasting.told[lasting.why] = now
+        told = self._told.get(part, {})
+        self._told[part] = {why: when for why, when in told.items() if now - when < self._remind} | {
+            lasting.why: now
+        }
+        lasting.logged = True
         self._log.warning(
             log_events.CONDITION_FAILED,
             part=part.value,

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from random import getrandbits
@@ -193,8 +194,8 @@ class Engine:
     def tasks(self) -> Tasks:
         """What runs beside every process's work."""
         settings = self._settings
-        heard = self._reports.database
-        gauges = QueueGauges(self.telemetry.shared_registry, self.database.jobs, heard=heard)
+        registry, heard = self.telemetry.shared_registry, self._reports.database
+        gauges = QueueGauges(registry, self.database.jobs, heard=partial(heard, "queue"))
         listing = Listing(self.secrets, USER_AGENT, ca_file=_http_settings(settings).ca_file)
         return {
             "load": lambda: measure_load(self._observe_load),
@@ -204,7 +205,7 @@ class Engine:
             "queue": gauges.run,
             "hints": lambda: self.database.signals.run(self.report),
             "database": lambda: run_sweep(
-                self.database, settings.responses.sweep_seconds, report=self.report, heard=heard
+                self.database, settings.responses.sweep_seconds, report=self.report, heard=partial(heard, "sweep")
             ),
             "conditions": lambda: self._reports.watch(lambda: self._missing(self.watcher.current)),
         }
@@ -218,7 +219,11 @@ class Engine:
         """A worker on this process's jobs. `leases` makes its leases, and `jobs` is the store that it works on."""
         seconds = self._settings.jobs.lease_seconds
         store = jobs or self.database.jobs
-        telemetry = PrometheusWorkerTelemetry(self.telemetry.shared_registry, heard=self._reports.database)
+        telemetry = PrometheusWorkerTelemetry(
+            self.telemetry.shared_registry,
+            heard=partial(self._reports.database, "claims"),
+            places=lambda: self.live.workers().concurrency,
+        )
         held = leases(store, telemetry, LeaseTimes(length=seconds, margin=seconds / 10))
         flusher = Flusher(store, telemetry, FlushLimits())
         runner = JobRunner(

@@ -7,6 +7,7 @@ Built from the settings; beside the engine it names concrete adapters. What a re
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -39,7 +40,6 @@ from workers.wakeups import WakeUpLoop
 from workers.worker import Worker
 
 CLIENT_FAILED: Final = "kafka_client_failed"
-TOPICS_FAILED: Final = "kafka_topics_failed"
 
 _LOOK_AGAIN: Final = 10.0
 _ROOM: Final = 128 * 1024
@@ -47,7 +47,8 @@ _ROOM: Final = 128 * 1024
 _LAST_RESULTS: Final = 2.0
 """Seconds for which a process that leaves goes on publishing what its last jobs left."""
 _SHOW: Final = 5.0
-
+_FIRST: Final = 15.0
+"""Seconds in which consumers join at a normal start: no news before."""
 
 _BROKERS: Final = "; it is tried again, see kafka.bootstrap_servers and kafka.security"
 
@@ -74,8 +75,11 @@ class KafkaSide:
         report: Report,
         conditions: Conditions,
         tracer: Tracer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._conditions = conditions
+        self._clock, self._began = clock, clock()
+        self._joined: set[Part] = set()
         self._settings = kafka = settings.kafka
         self._report = report
         self._connect = partial(connection, kafka, resolve)
@@ -155,10 +159,7 @@ class KafkaSide:
             await asyncio.sleep(_LOOK_AGAIN)
 
     def _topics_failed(self, why: str) -> None:
-        sentence = f"{why}{_BROKERS}"
-        if sentence not in self._conditions.why(Part.TOPICS):
-            self._report(TOPICS_FAILED, {"error": why})
-        self._conditions.tell(Part.TOPICS, sentence)
+        self._conditions.tell(Part.TOPICS, f"{why}{_BROKERS}")
 
     def _wanted(self) -> Sequence[TopicSpec]:
         kafka = self._settings
@@ -179,6 +180,10 @@ class KafkaSide:
             (Part.INTAKE, self.intake.problem(), self._intake_telemetry),
             (Part.WAKE_UPS, self.wake_ups.problem(), self._wake_up_telemetry),
         ):
+            if problem is None:
+                self._joined.add(part)
+            elif part not in self._joined and self._clock() - self._began < _FIRST:
+                continue
             telemetry.problem(problem)
             self._conditions.tell(part, *(() if problem is None else (_with_advice(problem),)))
 

@@ -5,18 +5,15 @@ Blocking, and alone in its process. What the migrations are is not known here.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from adapters.database.migrate import migrate
-from adapters.database.revisions import HEAD, REVISIONS, SchemaError, compatible_sentence
-from adapters.database.url import effective_url, parse_url
-from adapters.providers.secrets import Secrets
+from adapters.database.revisions import HEAD, REVISIONS, TooNewError, compatible_sentence
+from adapters.database.url import DatabaseUrlError, effective_url, parse_url
+from adapters.providers.secrets import SecretError, Secrets
 from service.domain.stored import StoreError
 from service.settings import Settings, SettingsError
 from service.settings.needs import missing_url
@@ -24,40 +21,45 @@ from service.storage import sentence
 from service.until_signal import say
 
 AGAIN_SECONDS: Final = 1.0
-_TERMINATED: Final = 128 + signal.SIGTERM
 
 
-def migrate_when_there(load: Callable[[], Settings], env: Mapping[str, str]) -> int:
+def migrate_when_there(
+    load: Callable[[], Settings], env: Mapping[str, str], *, again: float = AGAIN_SECONDS
+) -> int:
     """Migrates as soon as that can be done; the exit code, 0. Says what it waits for whenever that changes.
 
     A schema that a newer version made, and with which this one can't work, is left alone: an older migration that
     is run again must not fail an upgrade that went well. Whether this version may be used, its service says.
 
+    Settings that can't be used are waited for, too: a Job that ends too often is not begun again. Of an edit that
+    can't be used nothing is taken, as in a process that serves.
+
     Raises:
-        SettingsError: the settings are wrong, or what the URL needs can't come while the process runs.
-        SystemExit: SIGTERM came. Not with 0, which would say that the migration is done.
+        SettingsError: what the URL needs can't come while the process runs.
     """
-    with _ended_by_sigterm():
-        settings, said = load(), ""
-        while True:
+    settings: Settings | None = None
+    waits = ""
+    while True:
+        problems = []
+        try:
+            settings = load()
+        except SettingsError as error:
+            problems.append(f"not taken: {error}" if settings is not None else str(error))
+        if settings is not None:
             try:
                 done = _try(settings, env)
             except StoreError as error:
-                done, problem = None, sentence(error)
+                problems.append(sentence(error))
             except _NotYetError as error:
-                done, problem = None, str(error)
-            if done is not None:
+                problems.append(str(error))
+            else:
                 sys.stdout.write(f"{done}\n")
                 return 0
-            if problem != said:
-                said = problem
-                say(f"waiting: {problem}")
-            time.sleep(AGAIN_SECONDS)
-            try:
-                settings = load()
-            except SettingsError as error:
-                # An edit that can't be used changes nothing, as in a process that serves.
-                say(f"not taken: {error}")
+        told = "\n".join(f"waiting: {line}" for problem in problems for line in problem.splitlines())
+        if told != waits:
+            waits = told
+            say(told)
+        time.sleep(again)
 
 
 class _NotYetError(Exception):
@@ -78,27 +80,17 @@ def _try(settings: Settings, env: Mapping[str, str]) -> str:
         raise _NotYetError(found[0].text)
     if found:
         raise SettingsError([one.text for one in found])
-    target = parse_url(effective_url(settings.database.url, env, secrets.resolve))
+    try:
+        target = parse_url(effective_url(settings.database.url, env, secrets.resolve))
+    except (SecretError, DatabaseUrlError) as error:
+        # Its file changed since the look.
+        raise _NotYetError(f"database.url: {error}") from None
     try:
         before = migrate(target, connect_seconds=settings.database.connect_seconds)
-    except SchemaError as error:
+    except TooNewError as error:
         return f"{error}; nothing was changed"
     if before is not None and before not in REVISIONS:
         return f"{target.name}: nothing to do: {compatible_sentence(before)}"
     return (
         f"{target.name}: the schema is up to date (this version's revision is {HEAD}, before: {before or 'none'})"
     )
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """The first process of a container is not ended by a signal that it does not handle."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -16,7 +16,7 @@ from service.edge import log_events
 from service.edge.admission import Admission
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_server import HttpServer
-from service.side_tasks import SideTasks, Tasks
+from service.side_tasks import SideTasks, Tasks, close_all
 
 HAND_BACK_SECONDS: Final = 5.0
 """In which a worker whose time to finish is over may hand its jobs back."""
@@ -137,5 +137,4 @@ class Process:
         await self._parts.http.stop()
         if self._parts.admin is not None:
             await self._parts.admin.stop()
-        for close in self._parts.closers:
-            await close()
+        await close_all(self._parts.closers)

@@ -57,13 +57,17 @@ def serve(settings: Settings, options: ServeOptions) -> int:
     Raises:
         SettingsError: while it waited it found what can't come.
     """
-    logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
+    _configure_logs(settings, options)
     if settings.processes == 1:
         return run(lambda: _serve_here(settings, options))
     with tempfile.TemporaryDirectory(prefix="eurouter-metrics-") as folder:
         # prometheus_client reads this when it is imported: the children inherit it.
         os.environ[MULTIPROCESS_FOLDER] = folder
         return run(lambda: _serve_children(settings, options, folder))
+
+
+def _configure_logs(settings: Settings, options: ServeOptions) -> None:
+    logs.configure(settings.log.format, "warning" if options.demo else settings.log.level)
 
 
 def _starting(settings: Settings) -> AbstractContextManager[None]:
@@ -82,7 +86,8 @@ async def _serve_here(settings: Settings, options: ServeOptions) -> int:
                 there = await _wait(stack, settings, options, stop)
                 if there is None:
                     return 0
-                settings = there.settings
+                # How many processes there are was decided before: the watcher tells what needs a restart.
+                settings = there.settings.model_copy(update={"processes": settings.processes})
                 start = replace(start, conditions=there.conditions, admin=there.admin)
             shown = await _start_demo(stack) if options.demo else None
             start = replace(start, catalog=shown.catalog if shown else None)
@@ -112,7 +117,10 @@ async def _wait(
     from service.waiting import Needs, wait_for_needs
 
     needs = Needs(options.config, dict(os.environ), _admin_address, has_doors=True, metrics=metrics)
-    return await wait_for_needs(stack, settings, needs, stop)
+    there = await wait_for_needs(stack, settings, needs, stop)
+    if there is not None:
+        _configure_logs(there.settings, options)
+    return there
 
 
 def _admin_address(settings: Settings) -> HttpOptions:
@@ -122,11 +130,13 @@ def _admin_address(settings: Settings) -> HttpOptions:
 
 
 async def _serve_children(settings: Settings, options: ServeOptions, folder: str) -> int:
+    from adapters.condition_telemetry import ReadyGauge
     from adapters.telemetry import forget_process, render_all
     from service.edge.admin import Admin
     from service.otlp_side import metrics_of_all
     from service.process import Ports
     from service.processes import Children
+    from service.side_tasks import READY_SECONDS, every
 
     if 0 in (settings.grpc.port, settings.http.port):
         raise StartError("several processes share ports: set grpc.port and http.port to numbers, not 0")
@@ -148,6 +158,9 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
         )
         admin = admin or Admin(_admin_address(settings), children.health, lambda: render_all(folder))
         admin.health = children.health
+        ready = ReadyGauge(None)
+        showing = asyncio.ensure_future(every(READY_SECONDS, lambda: ready.show(not children.health().not_ready)))
+        stack.callback(showing.cancel)
         with _starting(settings):
             await admin.server.start()
             stack.push_async_callback(admin.server.stop)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 import structlog
 
 from service.edge import crash, log_events
+
+READY_SECONDS: Final = 1.0
+"""How often a process shows whether it is ready."""
+
+CANCEL_SECONDS: Final = 5.0
+"""For how long tasks that were cancelled are waited for."""
+
+_CLOSE_SECONDS: Final = 12.0
+"""More than what is closed takes by its own limits."""
 
 Tasks: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
 """By name, what runs from start to end."""
@@ -40,11 +49,19 @@ class SideTasks:
         """From here on they may end: they were told to."""
         self._stopping.set()
 
-    async def cancel(self) -> None:
-        """Ends those that run."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def cancel(self, seconds: float = CANCEL_SECONDS) -> None:
+        """Ends those that run; one that does not end in so many seconds is told of and left.
+
+        A cancellation that meets the end of a library's own time limit can get lost in it: so they are repeated.
+        """
+        until = time.monotonic() + seconds
+        left = set(self._tasks)
+        while left and time.monotonic() < until:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=seconds / 10)
+        for task in left:
+            self._log.error(log_events.SIDE_TASK_STAYS, task=task.get_name())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -54,6 +71,17 @@ class SideTasks:
         described = crash.describe(error) if error else {}
         self._log.error(log_events.SIDE_TASK_ENDED, task=task.get_name(), **described)
         self._stopping.set()
+
+
+async def close_all(closers: Iterable[Callable[[], Awaitable[None]]], seconds: float = _CLOSE_SECONDS) -> None:
+    """Runs them one after the other; one that takes longer than so many seconds holds nobody up."""
+    for close in closers:
+        closing = asyncio.ensure_future(close())
+        done, _ = await asyncio.wait((closing,), timeout=seconds)
+        if done:
+            closing.result()
+        else:
+            closing.cancel()
 
 
 async def every(seconds: float, act: Callable[[], object]) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from adapters.database.url import DatabaseUrlError
 from adapters.documents.read import DocumentError
+from adapters.providers.secrets import SecretError
 
 CANT_START: Final = 1
 _CANT_LISTEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
@@ -47,7 +49,7 @@ def starting(ports: Mapping[str, int]) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, DocumentError, RuntimeError) as error:
+    except (OSError, DocumentError, RuntimeError, SecretError, DatabaseUrlError) as error:
         raise StartError(f"{error}{_which_setting(error, ports)}") from error
 
 
@@ -109,5 +111,5 @@ def _which_setting(error: Exception, ports: Mapping[str, int]) -> str:
     for setting, port in ports.items() if listening else ():
         if port and re.search(rf"\b{port}\b", str(error)):
             how = f"end what listens there, or set {setting} (EUROUTER_{setting.upper().replace('.', '__')})"
-            return f"\nIt is the {setting.partition('.')[0]} listener: {how}"
+            return f". It is the {setting.partition('.')[0]} listener: {how}"
     return ""

@@ -11,7 +11,7 @@ import structlog
 from service.edge import log_events
 from service.edge.http_server import HttpServer
 from service.process import HAND_BACK_SECONDS
-from service.side_tasks import SideTasks, Tasks
+from service.side_tasks import SideTasks, Tasks, close_all
 from workers.worker import Worker
 
 
@@ -74,6 +74,5 @@ class WorkerProcess:
             self._log.warning(log_events.DRAIN_TIMED_OUT, jobs=parts.worker.jobs)
         await self._tasks.cancel()
         await parts.admin.stop()
-        for close in parts.closers:
-            await close()
+        await close_all(parts.closers)
         self._log.info(log_events.WORKER_STOPPED)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from adapters import logs
+from adapters.condition_telemetry import ReadyGauge
 from service.announcement import kafka_lines
 from service.domain.job_store import JobStore
 from service.edge.admin import Admin, Health
@@ -16,6 +17,7 @@ from service.edge.http_server import HttpOptions
 from service.engine import Engine, Start
 from service.kafka_side import leave
 from service.settings import Settings
+from service.side_tasks import READY_SECONDS, every
 from service.until_signal import freeze_what_stays, run, run_until_stopped, say, starting, stop_on_signals
 from service.waiting import Needs, wait_for_needs
 from service.worker_process import WorkerParts, WorkerProcess
@@ -43,6 +45,7 @@ class WorkerService(Engine):
             DocumentError: the catalogue can't be used.
         """
         super().__init__(settings, start)
+        self._ready = ReadyGauge(self.telemetry.shared_registry)
         self._worker = worker = self.worker(leases=leases, jobs=jobs(self.database.jobs))
         kafka = self.kafka(worker)
         others = {} if kafka is None else kafka.tasks()
@@ -53,7 +56,7 @@ class WorkerService(Engine):
                 worker,
                 partial(leave, worker, kafka),
                 admin.server,
-                {**self.tasks(), **others, "worker": worker.run},
+                {**self.tasks(), **others, "worker": worker.run, "ready": self._show_ready},
                 self.closers,
                 lambda: self.live.drain().finish,
             )
@@ -63,6 +66,9 @@ class WorkerService(Engine):
         """What the probes say now."""
         worker = self._worker
         return self.conditions.health_of_worker(works=worker.reached, leaving=worker.stopping)
+
+    async def _show_ready(self) -> None:
+        await every(READY_SECONDS, lambda: self._ready.show(not self.readiness().not_ready))
 
 
 def work(
@@ -94,6 +100,7 @@ async def _work(
                 if there is None:
                     return 0
                 settings = there.settings
+                logs.configure(settings.log.format, settings.log.level)
                 start = replace(start, conditions=there.conditions, admin=there.admin)
             service = make(settings, start)
             await service.process.start()

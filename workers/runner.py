@@ -29,7 +29,7 @@ from workers.chat_run import ChatAnswer
 from workers.flush import Flusher, JobLog
 from workers.leases import Lease, LeaseLost
 from workers.ports import Outcome, WorkerTelemetry
-from workers.run_spans import RunSpan, run_span
+from workers.run_spans import END, RunSpan, run_span
 from workers.verdict import Later, Never, doom, verdict
 
 _OURS: Final = "a fault of ours; quote the response's id"
@@ -86,6 +86,7 @@ class JobRunner:
             try:
                 await self._make(making)
             except ServiceError as failure:
+                span.failed(failure)
                 next_ = verdict(job, failure, logged=making.log.logged, elapsed=self._clock() - begun)
                 if isinstance(next_, Later):
                     await making.log.put_off(next_.delay, failed=next_.failed)
@@ -95,6 +96,7 @@ class JobRunner:
                 raise
             except Exception as error:  # noqa: BLE001  whatever it is, the caller is told and the worker lives
                 self._telemetry.crashed(job.id, error)
+                span.crashed(error)
                 return await making.fail(Never("server_error", _OURS))
             return await making.end()
         except LeaseLost:
@@ -104,8 +106,13 @@ class JobRunner:
 
     async def end(self, doomed: DoomedJob, lease: Lease) -> Outcome:
         """Fails a job for which no run may begin."""
+        with run_span(self._tracer, doomed.job, END) as span:
+            span.doomed(doomed.why)
+            return span.ended(await self._end(doomed, lease, span))
+
+    async def _end(self, doomed: DoomedJob, lease: Lease, span: RunSpan) -> Outcome:
         job = doomed.job
-        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock, RunSpan(None))
+        making = _Making(job, self._flusher.open(lease, job.sequence), self._preparer.wall_clock, span)
         if job.restarted:
             # The object has none of the output that readers saw.
             making.told += _bytes(making.writer.resume(restarted=True))

@@ -1,4 +1,6 @@
-"""Brings a database's schema up to date with Alembic, or says where it is. Blocking: call it in a thread.
+"""Brings a database's schema up to date with Alembic, or says where it is.
+
+`migrate` and `status` block; `migrate_async` is for whoever has an event loop.
 
 SQLAlchemy and Alembic are imported when something is to be done: a start on an up-to-date database needs neither.
 """
@@ -31,7 +33,6 @@ from service.domain.stored import StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
-    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _FOLDER: Final = Path(__file__).with_name("migrations")
@@ -67,22 +68,33 @@ class Status:
 
 
 def migrate(target: Target, *, connect_seconds: float = 5.0) -> str | None:
+    """`migrate_async`, for whoever has no event loop.
+
+    Raises:
+        StoreError: as `migrate_async`.
+        TooNewError: as `migrate_async`.
+    """
+    if isinstance(target, SqliteTarget):
+        return _on_sqlite(target, _upgrading(target), write=True)
+    return _on_postgres(target, _upgrading(target), connect_seconds, write=True)
+
+
+async def migrate_async(target: Target, *, connect_seconds: float = 5.0) -> str | None:
     """Brings the schema to HEAD; the revision before. Several processes may do so at once: one does the work.
 
-    On PostgreSQL each migration is a transaction of its own: one that fails leaves those before it done. A schema
-    that a newer version made, and with which this one can work, stays as it is.
+    On PostgreSQL each migration is a transaction of its own: one that fails leaves those before it done. Cancelled
+    there, it ends what it waits for and what the server does for it; on SQLite a thread does it to its end. A
+    schema that a newer version made, and with which this one can work, stays as it is.
 
     Raises:
         StoreError: the database can't be reached or refused, or others held it for too long.
-        SchemaError: a newer version migrated it, and this one can't work with it.
+        TooNewError: a newer version migrated it, and this one can't work with it.
     """
-
-    def upgrade(connection: Connection) -> str | None:
-        return _upgrade(connection, target.name)
-
     if isinstance(target, SqliteTarget):
-        return _on_sqlite(target, upgrade, write=True)
-    return _on_postgres(target, upgrade, connect_seconds, write=True)
+        return await asyncio.to_thread(_on_sqlite, target, _upgrading(target), write=True)
+    # A second of work for whoever does it first: others of this loop go on meanwhile.
+    await asyncio.to_thread(_load)
+    return await _postgres(target, _upgrading(target), connect_seconds, write=True)
 
 
 def status(target: Target, *, connect_seconds: float = 5.0) -> Status:
@@ -94,6 +106,16 @@ def status(target: Target, *, connect_seconds: float = 5.0) -> Status:
     if isinstance(target, SqliteTarget):
         return _on_sqlite(target, _status, write=False) if is_there(target) else Status(None)
     return _on_postgres(target, _status, connect_seconds, write=False)
+
+
+def _upgrading(target: Target) -> Callable[[Connection], str | None]:
+    return lambda connection: _upgrade(connection, target.name)
+
+
+def _load() -> None:
+    """Loads the libraries."""
+    import alembic.command  # noqa: F401
+    import sqlalchemy.ext.asyncio  # noqa: F401
 
 
 def _on_sqlite(target: SqliteTarget, act: Callable[[Connection], _T], *, write: bool) -> _T:
@@ -130,7 +152,7 @@ async def _postgres(
     target: PostgresTarget, act: Callable[[Connection], _T], connect_seconds: float, *, write: bool
 ) -> _T:
     import asyncpg
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
@@ -143,11 +165,13 @@ async def _postgres(
             if write:
                 return await _alone(opened, act, target.name)
             return await opened.run_sync(act)
-    except DBAPIError as error:
-        cause = error.orig.__cause__ if error.orig is not None else None
-        if isinstance(cause, POSTGRES_ERRORS):
-            raise describe_postgres(cause, target) from None
-        raise StoreError(f"{target.name}: {type(error).__name__}") from None
+    except SQLAlchemyError as error:
+        cause = _cause(error)
+        if cause is None:
+            raise StoreError(f"{target.name}: {type(error).__name__}") from None
+        if isinstance(cause, asyncio.CancelledError):
+            raise cause from None
+        raise describe_postgres(cause, target) from None
     except POSTGRES_ERRORS as error:
         raise describe_postgres(error, target) from None
     finally:
@@ -156,10 +180,10 @@ async def _postgres(
 
 async def _alone(opened: AsyncConnection, act: Callable[[Connection], _T], name: str) -> _T:
     """Runs `act` while nobody else migrates, in no transaction; again where it waited for a table in vain."""
-    from sqlalchemy.exc import DBAPIError
+    from asyncpg import LockNotAvailableError
+    from sqlalchemy.exc import SQLAlchemyError
 
     until = time.monotonic() + LOCK_SECONDS
-    await opened.exec_driver_sql(f"SET lock_timeout = '{TABLE_LOCK_SECONDS:.0f}s'")
     # Asked again and again: CREATE INDEX CONCURRENTLY would wait for the snapshot of who waits in a statement.
     while not (await opened.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")).scalar_one():
         await opened.commit()
@@ -168,24 +192,28 @@ async def _alone(opened: AsyncConnection, act: Callable[[Connection], _T], name:
                 f"{name}: another process has been migrating it for {LOCK_SECONDS:.0f} s: try again later"
             )
         await asyncio.sleep(_LOOK_SECONDS)
-    await opened.commit()
     while True:
+        await opened.exec_driver_sql(f"SET lock_timeout = '{TABLE_LOCK_SECONDS * 1000:.0f}ms'")
+        await opened.commit()
         try:
             result = await opened.run_sync(act)
-        except DBAPIError as error:
-            await opened.rollback()
-            if not _waited_in_vain(error) or time.monotonic() > until:
+        except SQLAlchemyError as error:
+            if not isinstance(_cause(error), LockNotAvailableError) or time.monotonic() > until:
                 raise
-            await asyncio.sleep(_LOOK_SECONDS)
         else:
             await opened.commit()
             return result
+        await opened.rollback()
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _waited_in_vain(error: DBAPIError) -> bool:
-    import asyncpg
-
-    return error.orig is not None and isinstance(error.orig.__cause__, asyncpg.LockNotAvailableError)
+def _cause(error: BaseException) -> BaseException | None:
+    """What PostgreSQL, the way to it, or who cancelled said, of which the libraries' errors came."""
+    one: BaseException | None = error
+    while one is not None and not isinstance(one, (*POSTGRES_ERRORS, asyncio.CancelledError)):
+        # One that is raised while a block is left, such as PendingRollbackError, has what ended it as its context.
+        one = one.__cause__ or one.__context__
+    return one
 
 
 def _upgrade(connection: Connection, name: str) -> str | None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
-from adapters.database.migrate import migrate
+from adapters.database.migrate import migrate_async
 from adapters.database.postgres_errors import POSTGRES_ERRORS, describe_postgres
 from adapters.database.readiness import Readiness, Recently
 from adapters.database.revisions import READ_COMPATIBLE, READ_REVISION, SchemaState, must_migrate, state_of
@@ -147,7 +147,15 @@ class PostgresDatabase:
             connection = await self._acquire(pool)
             try:
                 yield connection
-            finally:
+            except asyncio.CancelledError:
+                # A server that hangs fails the release: that must not come in the cancellation's place.
+                with suppress(*POSTGRES_ERRORS):
+                    await pool.release(connection, timeout=self._connect_seconds)
+                raise
+            except BaseException:
+                await pool.release(connection, timeout=self._connect_seconds)
+                raise
+            else:
                 await pool.release(connection, timeout=self._connect_seconds)
         except asyncpg.ReadOnlySQLTransactionError as error:
             # What was the primary is one no more: new connections may find the new one.
@@ -203,7 +211,7 @@ class PostgresDatabase:
             newer = state_of(revision) is SchemaState.NEWER
             compatible_from = await _only(connection, READ_COMPATIBLE) if newer else None
         if must_migrate(self.name, revision, auto_migrate=self._auto_migrate, compatible_from=compatible_from):
-            await asyncio.to_thread(migrate, self._target, connect_seconds=self._connect_seconds)
+            await migrate_async(self._target, connect_seconds=self._connect_seconds)
         if self._prepared is not None:
             async with self._connection() as connection:
                 await self._prepared(connection)

@@ -30,6 +30,10 @@ class SchemaError(StoreError):
     """The database's schema is not the one that this version of the service needs."""
 
 
+class TooNewError(SchemaError):
+    """A newer version migrated it, and this one can't work with it: no migration of ours mends that."""
+
+
 class SchemaState(StrEnum):
     """A database beside this code."""
 
@@ -69,14 +73,14 @@ def must_migrate(
     """Whether the database `name` is to be migrated before it can be used; other arguments as `state_of`'s.
 
     Raises:
-        SchemaError: a newer version migrated it, and this one can't work with it; or it must be migrated, and not
-            by us.
+        TooNewError: a newer version migrated it, and this one can't work with it.
+        SchemaError: it must be migrated, and not by us.
     """
     state = state_of(revision, compatible_from)
     if state is SchemaState.CURRENT or state is SchemaState.COMPATIBLE:
         return False
     if state is SchemaState.NEWER:
-        raise SchemaError(
+        raise TooNewError(
             f"{name}: its schema has revision {revision}, which this version does not know (its newest is "
             f"{HEAD}) and can't work with: run the version that migrated it, or a newer one"
         )

@@ -47,11 +47,11 @@ async def run_sweep(
                 worked = True
                 report(READY, {"database": database.name})
             await database.look()
-            heard(None)
             if mode.on is not told:
                 told = mode.on
                 report(OUTBOX_ON if told else OUTBOX_OFF, {"database": database.name})
-            if swept := await _sweep(database.responses, batch, pause):
+            # Only now: a database that has become read-only can be looked at, and no more.
+            if swept := await _sweep(database.responses, batch, pause, lambda: heard(None)):
                 report(SWEPT, {"responses": swept})
         except StoreError as error:
             wait = min(every, _AGAIN_SECONDS)
@@ -63,10 +63,11 @@ async def run_sweep(
         await mode.pause(wait * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
 
 
-async def _sweep(store: ResponseStore, batch: int, pause: float) -> int:
+async def _sweep(store: ResponseStore, batch: int, pause: float, works: Callable[[], None]) -> int:
     total = 0
     while True:
         swept = await store.sweep(batch)
+        works()
         total += swept
         # Less than a batch is not the end: one holds less where the responses have many events.
         if not swept:

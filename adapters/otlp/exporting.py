@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import Metric
 
-from adapters.otlp.sender import Sender
+from adapters.otlp.sender import Posted, Sender
 from adapters.otlp.spans import RecordedSpan
 
 MOST_WAITING: Final = 4096
@@ -21,6 +21,8 @@ _BATCH: Final = 512
 _GATHER: Final = 1.0
 _PAUSES: Final = (1.0, 2.0, 4.0)
 """Seconds before a batch that the collector did not take is sent again; after the last it is dropped."""
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds for which a collector can have itself waited for: meanwhile spans gather, and soon are too many."""
 _LAST: Final = 2.0
 """Seconds for the last message of a process."""
 
@@ -87,20 +89,22 @@ class SpanExporter:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             try:
-                went = self._send(self._encode(batch))
+                posted = self._send(self._encode(batch))
             except Exception as error:  # noqa: BLE001 - what one batch fails by must not be the last thing that is done
-                went = self._sender.crashed(error)
-            (self._sent if went else self._refused).inc(len(batch))
+                posted = self._sender.crashed(error)
+            refused = min(posted.rejected, len(batch)) if posted.took else len(batch)
+            self._sent.inc(len(batch) - refused)
+            self._refused.inc(refused)
 
-    def _send(self, message: bytes) -> bool:
+    def _send(self, message: bytes) -> Posted:
         for pause in _PAUSES:
             if self._stopping.is_set():
-                return self._sender.post(message, _LAST) or False
-            took = self._sender.post(message)
-            if took is not None:
-                return took
-            self._stopping.wait(pause)
-        return self._sender.post(message, _LAST if self._stopping.is_set() else 10.0) or False
+                return self._sender.post(message, _LAST)
+            posted = self._sender.post(message)
+            if not posted.again:
+                return posted
+            self._stopping.wait(max(pause, min(posted.wait or 0.0, _LONGEST_PAUSE)))
+        return self._sender.post(message, _LAST if self._stopping.is_set() else 10.0)
 
 
 class MetricsExporter:

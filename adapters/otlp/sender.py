@@ -8,14 +8,21 @@ environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import time
 from typing import Final
 
 import httpx
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from adapters.providers.http import trusting
+from adapters.providers.status import retry_after
 
 EXPORT_FAILED: Final = "otlp_export_failed"
 EXPORT_GOES_ON: Final = "otlp_export_goes_on"
+EXPORT_PARTIAL: Final = "otlp_export_partial"
 
 _TIMEOUT: Final = 10.0
 # https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes.
@@ -23,6 +30,20 @@ _PASSING: Final = frozenset({429, 502, 503, 504})
 _CONTENT: Final = {"content-type": "application/x-protobuf"}
 
 Report = Callable[[str, Mapping[str, object]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a message.
+
+    `took`: the collector has it, but for `rejected` of its spans or points. `again`: it does not, and may take it
+    later, after `wait` seconds if it said so.
+    """
+
+    took: bool
+    rejected: int = 0
+    again: bool = False
+    wait: float | None = None
 
 
 class Sender:
@@ -50,10 +71,11 @@ class Sender:
         self._headers = headers
         self._report = report
         self._failing = False
+        self._told_partial = False
         self._client = httpx.Client(verify=trusting(ca_file), trust_env=False, follow_redirects=False)
 
-    def post(self, message: bytes, seconds: float = _TIMEOUT) -> bool | None:
-        """Whether the collector took it; None: it did not, and may do so soon."""
+    def post(self, message: bytes, seconds: float = _TIMEOUT) -> Posted:
+        """Sends one message; waits so many seconds at most for its answer."""
         try:
             given = self._headers()
         except Exception as error:  # noqa: BLE001 - whatever a resolver raises says which secret is missing
@@ -67,12 +89,13 @@ class Sender:
             return self._failed(type(error).__name__, passing=False)
         if answer.is_success:
             self._went()
-            return True
-        return self._failed(f"status {answer.status_code}", passing=answer.status_code in _PASSING)
+            return Posted(took=True, rejected=self._rejected(answer.content))
+        wait = retry_after(answer.headers, time())
+        return self._failed(f"status {answer.status_code}", passing=answer.status_code in _PASSING, wait=wait)
 
-    def crashed(self, error: Exception) -> bool:
+    def crashed(self, error: Exception) -> Posted:
         """Tells of a fault of ours, which no second try mends."""
-        return self._failed(type(error).__name__, passing=False) or False
+        return self._failed(type(error).__name__, passing=False)
 
     def close(self) -> None:
         """Closes its connection."""
@@ -83,8 +106,25 @@ class Sender:
             self._failing = False
             self._report(EXPORT_GOES_ON, {"signal": self._signal})
 
-    def _failed(self, why: str, *, passing: bool) -> bool | None:
+    def _rejected(self, answer: bytes) -> int:
+        """How much of a message the collector did not take; told once, without its words: they may quote anything.
+
+        https://opentelemetry.io/docs/specs/otlp/#partial-success. What can't be read says nothing.
+        """
+        try:
+            if self._signal == "traces":
+                rejected = ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans
+            else:
+                rejected = ExportMetricsServiceResponse.FromString(answer).partial_success.rejected_data_points
+        except DecodeError:
+            return 0
+        if rejected > 0 and not self._told_partial:
+            self._told_partial = True
+            self._report(EXPORT_PARTIAL, {"signal": self._signal, "url": self._url, "rejected": rejected})
+        return max(0, rejected)
+
+    def _failed(self, why: str, *, passing: bool, wait: float | None = None) -> Posted:
         if not self._failing:
             self._failing = True
             self._report(EXPORT_FAILED, {"signal": self._signal, "url": self._url, "error": why})
-        return None if passing else False
+        return Posted(took=False, again=passing, wait=wait)

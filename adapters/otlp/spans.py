@@ -49,6 +49,9 @@ class RecordedSpan:
         self.name = name
         self.kind = kind
         self.attributes: dict[str, Value] = dict(attributes)
+        for key, given in attributes.items():
+            if type(given) is str and len(given) > _LONGEST:
+                self.attributes[key] = given[:_LONGEST]
         self.trace_id = trace_id
         self.span_id = f"{getrandbits(63) + 1:016x}"
         self.parent_id = parent_id

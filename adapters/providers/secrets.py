@@ -92,7 +92,8 @@ class Secrets:
     def may_come(self, reference: str) -> bool:
         """Whether another may stand there while the process runs: in a file; its environment never changes."""
         scheme, _, name = reference.partition(":")
-        return scheme == "file" or (scheme == "env" and name not in self._environ and FOLDER in self._environ)
+        from_folder = name not in self._environ and bool(self._environ.get(FOLDER))
+        return scheme == "file" or (scheme == "env" and from_folder)
 
     def _from_folder(self, reference: str, name: str) -> str:
         """The secret that stands in for a variable that is not set."""
@@ -100,7 +101,12 @@ class Secrets:
         if not folder or _VARIABLE.fullmatch(name) is None:
             raise SecretError(f"{reference}: the environment variable is not set")
         path = Path(folder, name)
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            why = f"the file {path} can't be read ({error.strerror})"
+            raise SecretError(f"{reference}: the environment variable is not set, and {why}") from None
+        if not there:
             raise SecretError(f"{reference}: neither the environment variable is set nor is there a file {path}")
         return self._from_file(reference, str(path))
 

@@ -5,14 +5,20 @@ An address is shown without its query and without what stands before its host: k
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from functools import lru_cache
+from typing import Final
 
 import httpx
 
 from adapters.providers.exchange import Exchange
-from service.domain.failure import UpstreamError
+from adapters.providers.faults import Bounds
+from service.domain.failure import DEADLINE, FailureKind, UpstreamError
 from service.domain.tracing import Attributes, Kind, Span
+
+_EARLY: Final = 0.01
+"""Seconds by which timers fire before their time."""
 
 
 def begin(above: Span, base_url: str, path: str) -> Span:
@@ -35,12 +41,19 @@ def _attributes(base_url: str, path: str) -> Attributes:
     }
 
 
-async def answered(span: Span, exchange: Awaitable[Exchange]) -> Exchange:
-    """The exchange; its span ends with its status, or with the failure instead of one."""
+async def answered(span: Span, exchange: Awaitable[Exchange], bounds: Bounds) -> Exchange:
+    """The exchange within `bounds`; its span ends with its status, or with the failure instead of one."""
     try:
         made = await exchange
     except UpstreamError as error:
-        span.fail(error.failure.kind.value)
+        if error.failure.kind is FailureKind.TIMEOUT and _callers_time_is_over(bounds):
+            span.fail(DEADLINE, fault=False)
+        else:
+            span.fail(error.failure.kind.value)
+        span.end()
+        raise
+    except asyncio.CancelledError:
+        span.fail(DEADLINE if _callers_time_is_over(bounds) else "cancelled", fault=False)
         span.end()
         raise
     except BaseException as error:
@@ -52,3 +65,7 @@ async def answered(span: Span, exchange: Awaitable[Exchange]) -> Exchange:
         span.fail(str(made.status))
     span.end()
     return made
+
+
+def _callers_time_is_over(bounds: Bounds) -> bool:
+    return bounds.due_to == "deadline" and asyncio.get_running_loop().time() + _EARLY >= bounds.due

@@ -133,7 +133,7 @@ class HttpUpstream:
         if provider.ours:
             headers.update(_trace(context, span))
         sent = self._client.post(url, headers, request.body, bounds, context.permit)
-        exchange = await (sent if span is None else spans.answered(span, sent))
+        exchange = await (sent if span is None else spans.answered(span, sent, bounds))
         if 200 <= exchange.status < 300:
             return exchange
         try:

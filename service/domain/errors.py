@@ -112,7 +112,7 @@ ERRORS: Final[dict[Reason, ErrorSpec]] = {
         "RESOURCE_EXHAUSTED", 429, "RATE_LIMITED", "rate_limit_exceeded", "rate_limit_error", True, "provider"
     ),
     Reason.PROVIDER_QUOTA_SPENT: ErrorSpec(
-        "FAILED_PRECONDITION", 503, "SERVICE_UNAVAILABLE", "insufficient_quota", _SERVER, False, "policy"
+        "FAILED_PRECONDITION", 503, "SERVICE_UNAVAILABLE", "insufficient_quota", _SERVER, False, "us"
     ),
     Reason.PROVIDER_AUTH_FAILED: ErrorSpec(
         "FAILED_PRECONDITION", 503, "SERVICE_UNAVAILABLE", "server_error", _SERVER, False, "us"

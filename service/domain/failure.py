@@ -89,6 +89,11 @@ endpoint away from everybody.
 OPERATORS_FAULT: Final = frozenset({FailureKind.AUTH, FailureKind.QUOTA, FailureKind.MODEL_MISSING})
 """Failures that last until the operator mends the account, its key or the catalogue."""
 
+DEADLINE: Final = "deadline"
+
+CALLERS_END: Final = frozenset({"cancelled", DEADLINE})
+"""Outcomes of attempts that were ended as the caller left, or its time ran out: they say nothing of a provider."""
+
 REASONS: Final[dict[FailureKind, Reason]] = {
     FailureKind.INVALID_REQUEST: Reason.PROVIDER_REJECTED,
     FailureKind.CONTEXT_LENGTH: Reason.CONTEXT_LENGTH_EXCEEDED,

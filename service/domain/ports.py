@@ -115,7 +115,7 @@ class Telemetry(Protocol):
     """Counts what happens; never content. Cheap enough for every call."""
 
     def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
-        """An upstream attempt ended: `outcome` is ok, cancelled or a FailureKind's value."""
+        """An upstream attempt ended: `outcome` is ok, of CALLERS_END or a FailureKind's value."""
         ...
 
     def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:
@@ -148,4 +148,8 @@ class RequestTelemetry(Protocol):
 
     def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
         """An admitted call ended: `door` is grpc or http, `outcome` is ok or a Reason's name."""
+        ...
+
+    def request_refused(self, door: str, method: str, outcome: str) -> None:
+        """A call was not admitted."""
         ...

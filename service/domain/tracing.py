@@ -1,8 +1,9 @@
 """Spans: what the inside tells of a call while it runs, and the W3C headers by which traces go on elsewhere.
 
 Who records them is an adapter. No content of requests or answers, no key and no caller's text belongs into a
-span: names and values come from our own tables, from the catalogue and from counters. Names that OpenTelemetry's
-semantic conventions define are theirs (version 1.44); all others begin with `eurouter.`.
+span, but for the request id that it chose: names and values come from our own tables, from the catalogue and from
+counters. Names that OpenTelemetry's semantic conventions define are theirs (version 1.44; `gen_ai.` by
+https://github.com/open-telemetry/semantic-conventions-genai); all others begin with `eurouter.`.
 """
 
 from __future__ import annotations
@@ -14,19 +15,26 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol, TypeAlias
 
+from service.domain.errors import ERRORS, Reason
+
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 SAMPLED: Final = 0x01
 """The flag of a traceparent by which its span is recorded."""
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: version ff is forbidden, ids of zeros are invalid,
-# and only versions after 00 may have more fields at their end.
+# and only versions after 00 may have more fields at their end. A comma joins two headers, of which none counts.
 _TRACEPARENT_FORM: Final = re.compile(
-    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?\Z"
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(?:-[^,]*)?\Z"
 )
 # Flags that nobody has defined yet must not be passed on.
 _KNOWN_FLAGS: Final = 0x03
 _MAX_TRACESTATE: Final = 512
+
+# Below 500 is no error of a server: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status.
+_FAULTS: Final = frozenset(
+    reason for reason, spec in ERRORS.items() if spec.fault in ("us", "provider") and spec.http >= 500
+)
 
 Value: TypeAlias = str | bool | int | float | Sequence[str]
 Attributes: TypeAlias = Mapping[str, Value]
@@ -84,6 +92,15 @@ def _tracestate(given: str) -> str:
     if not (given.isascii() and given.isprintable()):
         return ""
     return given if len(given) <= _MAX_TRACESTATE else given[: _MAX_TRACESTATE + 1].rpartition(",")[0]
+
+
+def is_fault(reason: Reason) -> bool:
+    """Whether what failed for this reason is an error in its span, at every door and in every run of a job alike.
+
+    It is one if the operator or a provider has to mend it; not if the caller has, if a policy wanted it so, or if
+    a provider asked for time, which no conventions call an error of a server.
+    """
+    return reason in _FAULTS
 
 
 class Span(Protocol):

@@ -38,8 +38,11 @@ class Admission:
         self._telemetry.request_started()
         return self._clock()
 
-    def leave(self, door: str, method: str, outcome: str, started: float) -> float:
-        """Ends an admitted call; gives its duration in seconds."""
+    def leave(self, door: str, method: str, outcome: str, started: float | None) -> float:
+        """Ends a call that was admitted, or that was not (`started` None); gives its duration in seconds."""
+        if started is None:
+            self._telemetry.request_refused(door, method, outcome)
+            return 0.0
         self.in_flight -= 1
         task = asyncio.current_task()
         if task is not None:

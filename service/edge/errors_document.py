@@ -46,7 +46,7 @@ does not end in `[DONE]`.
 
 _WHO: Final = {
     "caller": "the caller",
-    "policy": "the operator's policy or account",
+    "policy": "the operator's policy",
     "provider": "time",
     "us": "the operator",
 }

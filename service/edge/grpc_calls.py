@@ -199,8 +199,6 @@ class GrpcCalls:
         )
 
     def _finish(self, method: str, outcome: str, request_id: str, started: float | None) -> None:
-        if started is None:
-            return
         seconds = self._admission.leave("grpc", method, outcome, started)
         self._log.info(
             log_events.REQUEST_FINISHED,

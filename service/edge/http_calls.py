@@ -6,7 +6,7 @@ Knows no route.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +14,12 @@ import orjson
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 
+from service.api.responses.ids import is_response_id
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
-from service.domain.tracing import Attributes, Tracer
+from service.domain.tracing import TRACEPARENT, TRACESTATE, Attributes, Tracer
 from service.edge import crash, http_errors, log_events, spans
 from service.edge.admission import Admission
 from service.edge.calls import Calls, request_id_of
@@ -92,13 +94,11 @@ class HttpCalls:
         try:
             try:
                 started = self._admission.enter()
-                names = _certificate_names(request)
-                call = self._calls.context(
-                    request.headers, request_id, "http", certificate_names=names, public=public
-                )
+                names, headers = _certificate_names(request), _headers(request)
+                call = self._calls.context(headers, request_id, "http", certificate_names=names, public=public)
                 if self._tracer is not None and not public:
                     name, attributes = _span_of(request)
-                    call, recorded = spans.begin(self._tracer, call, request.headers, name, attributes)
+                    call, recorded = spans.begin(self._tracer, call, headers, name, attributes)
                 http = HttpCall(request, call)
                 answer = await self._in_time(body, http)
                 return answer  # noqa: TRY300  what the span is told must be known below
@@ -150,25 +150,42 @@ class HttpCalls:
         return ServiceError(Reason.INTERNAL, f"a fault of ours; quote request id {request_id}")
 
     def _finish(self, method: str, outcome: str, request_id: str, started: float | None) -> None:
-        if started is None:
-            return
         seconds = self._admission.leave("http", method, outcome, started)
         ms = round(seconds * 1000, 2)
         self._log.info(log_events.REQUEST_FINISHED, method=method, outcome=outcome, request_id=request_id, ms=ms)
 
 
-def _span_of(request: web.Request) -> tuple[str, Attributes]:
-    """Name and attributes: the route as it was declared, never what stands in its place or in the query.
+def _headers(request: web.Request) -> Mapping[str, str]:
+    """The headers; those of a trace that came on several lines are joined, as `metadata_of` does it for gRPC.
 
+    https://www.w3.org/TR/trace-context/#tracestate-header-field-values. Of two traceparents none is the caller's.
+    """
+    headers = request.headers
+    if TRACEPARENT not in headers:
+        return headers
+    parents, states = headers.getall(TRACEPARENT), headers.getall(TRACESTATE, ())
+    if len(parents) == 1 and len(states) < 2:
+        return headers
+    joined = CIMultiDict(headers)
+    joined[TRACEPARENT] = ", ".join(parents)
+    joined[TRACESTATE] = ", ".join(states)
+    return joined
+
+
+def _span_of(request: web.Request) -> tuple[str, Attributes]:
+    """Name and attributes: the route as it was declared, never what stands in the query.
+
+    What stands in a route's place is the caller's text: it is shown if it is a response's id.
     https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
     """
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else ""
+    given = request.match_info
     attributes = {
         "http.request.method": request.method,
         "http.route": route,
         "url.scheme": request.scheme,
-        "url.path": request.path,
+        "url.path": request.path if all(map(is_response_id, given.values())) else route,
     }
     return f"{request.method} {route}", attributes
 

@@ -20,17 +20,13 @@ from service.domain.tracing import (
     Span,
     Tracer,
     current,
+    is_fault,
     remote_of,
     unsampled,
 )
 
 OK: Final = "ok"
 REQUEST: Final = "eurouter.request.id"
-
-# https://opentelemetry.io/docs/specs/semconv/rpc/grpc/: the codes that are a server's own errors.
-_FAULTS: Final = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +53,20 @@ def end_grpc(recorded: CallSpan, outcome: str) -> None:
     """The call is over; `outcome` is ok or a Reason's value."""
     code = "OK" if outcome == OK else ERRORS[Reason(outcome)].grpc
     recorded.span.set("rpc.response.status_code", code)
-    _end(recorded, outcome, fault=code in _FAULTS)
+    _end(recorded, outcome)
 
 
 def end_http(recorded: CallSpan, outcome: str, status: int | None) -> None:
     """The call is over; `status` is what its client was told, None: nothing."""
     if status is not None:
         recorded.span.set("http.response.status_code", status)
-    # What fails after its headers are out is told in the stream, under their 200.
-    fault = outcome != OK and ERRORS[Reason(outcome)].http >= 500
-    _end(recorded, outcome, fault=fault)
+    _end(recorded, outcome)
 
 
-def _end(recorded: CallSpan, outcome: str, *, fault: bool) -> None:
+def _end(recorded: CallSpan, outcome: str) -> None:
     if outcome != OK:
-        recorded.span.fail(outcome, fault=fault)
+        # By its reason, not by its status: what fails after a stream's headers are out keeps their 200.
+        recorded.span.fail(outcome, fault=is_fault(Reason(outcome)))
     recorded.span.end()
     # The next call of a connection runs in the same task.
     current.reset(recorded.token)

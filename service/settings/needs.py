@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
 
 _FILE: Final = "file:"
 _HOW: Final = "put it there (in Kubernetes: the Secret's key '{}')"
+_LET: Final = "let the process's user read it, and each folder above it"
+_NO_FILE: Final = os.strerror(errno.ENOENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,10 @@ def missing(settings: Settings, secrets: SecretSource, *, has_doors: bool = True
     A process without `has_doors` needs nothing of what concerns callers.
     """
     yield from missing_url(settings, secrets)
-    yield from _files({"upstream.ca_file": settings.upstream.ca_file})
+    yield from _ca_file("upstream.ca_file", settings.upstream.ca_file)
     for name, reference in settings.telemetry.headers.items():
         yield from _secret(f"telemetry.headers.{name}", reference, secrets, lambda _value: None)
-    yield from _files({"telemetry.ca_file": settings.telemetry.ca_file})
+    yield from _ca_file("telemetry.ca_file", settings.telemetry.ca_file)
     if settings.kafka.enabled:
         yield from _of_kafka(settings.kafka.security, secrets)
     if has_doors:
@@ -83,14 +87,8 @@ def _of_kafka(security: KafkaSecuritySettings, secrets: SecretSource) -> Iterato
     for name, reference in (("password", security.password), ("token", security.token)):
         if reference is not None:
             yield from _secret(f"kafka.security.{name}", reference, secrets, lambda _value: None)
-    yield from _files({f"kafka.security.{name}": getattr(security, name) for name in ("ca_file", "cert", "key")})
-    if security.ca_file is not None and security.ca_file.is_file():
-        try:
-            ssl.create_default_context(cafile=security.ca_file)
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror
-            said = f"kafka.security.ca_file: {security.ca_file} holds no certificate that can be used ({reason})"
-            yield Missing(said, may_come=True)
+    yield from _ca_file("kafka.security.ca_file", security.ca_file)
+    yield from _files({f"kafka.security.{name}": getattr(security, name) for name in ("cert", "key")})
     yield from _pair("kafka.security", security.cert, security.key)
 
 
@@ -101,8 +99,8 @@ def _secret(
     try:
         value = secrets.resolve(reference)
     except Exception as error:  # noqa: BLE001 - whatever a resolver raises is a reason to report
-        how = f": {_HOW.format(Path(reference.removeprefix(_FILE)).name)}" if reference.startswith(_FILE) else ""
-        yield Missing(f"{setting}: {error}{how}", may_come)
+        path = Path(reference.removeprefix(_FILE)) if reference.startswith(_FILE) else None
+        yield Missing(f"{setting}: {error}{'' if path is None else _what_to_do(path)}", may_come)
         return
     if (wrong := problem(value)) is not None:
         yield Missing(f"{setting}: {reference}{wrong}", may_come)
@@ -124,12 +122,46 @@ def _url_problem(value: str) -> str | None:
 
 def _files(files: Mapping[str, Path | None]) -> Iterator[Missing]:
     for setting, path in files.items():
-        if path is not None and not path.is_file():
-            yield Missing(f"{setting}: there is no file {path}", may_come=True)
+        if path is not None and (why := _why_unreadable(path)) is not None:
+            said = f"there is no file {path}" if why == _NO_FILE else f"the file {path} can't be read ({why})"
+            yield Missing(f"{setting}: {said}{_what_to_do(path)}", may_come=True)
+
+
+def _ca_file(setting: str, path: Path | None) -> Iterator[Missing]:
+    yield from _files({setting: path})
+    if path is None or _why_unreadable(path) is not None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        yield Missing(f"{setting}: {path} holds no certificate that can be used ({reason})", may_come=True)
+
+
+def _why_unreadable(path: Path) -> str | None:
+    """Why a file can't be read, in the system's words; None: it can."""
+    try:
+        if not path.is_file():
+            return _NO_FILE
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _what_to_do(path: Path) -> str:
+    """What follows a sentence about a file; nothing where the file is there and only what it holds is wrong."""
+    match _why_unreadable(path):
+        case None:
+            return ""
+        case reason if reason == _NO_FILE:
+            return f": {_HOW.format(path.name)}"
+        case _:
+            return f": {_LET}"
 
 
 def _pair(setting: str, cert: Path | None, key: Path | None) -> Iterator[Missing]:
-    if cert is None or key is None or not cert.is_file() or not key.is_file():
+    if cert is None or key is None or _why_unreadable(cert) is not None or _why_unreadable(key) is not None:
         return
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)

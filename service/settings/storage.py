@@ -31,8 +31,9 @@ class DatabaseSettings(Part):
         default=None,
         repr=False,
         description="sqlite:////var/lib/eurouter/eurouter.db (four slashes: a path from the root) or "
-        "postgresql://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/of/ca.pem; better, as it holds a password, where "
-        "it is: env:NAME or file:PATH. Left out, the file eurouter/eurouter.db in the state folder "
+        "postgresql://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/of/ca.pem; "
+        "better, as it holds a password, where it is: env:NAME or file:PATH. "
+        "Left out, the file eurouter/eurouter.db in the state folder "
         "($XDG_STATE_HOME, or ~/.local/state).",
     )
     auto_migrate: bool = Field(

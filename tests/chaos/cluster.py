@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,27 +198,19 @@ async def running_cluster(
     `brokers`: so many of Kafka's, 1 or 3; 0: there is no Kafka.
     """
     async with AsyncExitStack() as stack:
-        history = History()
-        provider = await start_simulator(stack, folder)
-        server = await start_database(stack)
-        kafka = await stack.enter_async_context(running_brokers(brokers)) if brokers else None
-        database = await asyncio.to_thread(server.database)
-        settings = folder / "settings.yaml"
-        sections = settings_of(database) | ({} if kafka is None else settings_for(kafka))
-        settings.write_text(yaml.safe_dump(sections))
-        cluster = Cluster(folder, history, server, database, provider, {}, [], kafka)
+        cluster, settings = await start_surroundings(stack, folder, brokers, {})
         ports = free_ports(2 * SERVICES)
         addresses = []
         for number in range(SERVICES):
             name, grpc, http = f"service-{number + 1}", ports[2 * number], ports[2 * number + 1]
             env = {"EUROUTER_GRPC__PORT": str(grpc), "EUROUTER_HTTP__PORT": str(http)}
             command = ("-m", "service", "serve", "--config", str(settings))
-            cluster.members[name] = Member(name, command, env, folder, history, provider)
+            cluster.members[name] = Member(name, command, env, folder, cluster.history, cluster.provider)
             addresses.append(Address(name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}"))
         for number in range(WORKERS):
             name = f"worker-{number + 1}"
             command_of_worker = (*worker, "--config", str(settings))
-            cluster.members[name] = Member(name, command_of_worker, {}, folder, history, provider)
+            cluster.members[name] = Member(name, command_of_worker, {}, folder, cluster.history, cluster.provider)
         cluster.addresses = addresses
         for member in cluster.members.values():
             stack.push_async_callback(end, member)
@@ -226,6 +218,25 @@ async def running_cluster(
         for member in cluster.members.values():
             await until_up(member)
         yield cluster
+
+
+async def start_surroundings(
+    stack: AsyncExitStack, folder: Path, brokers: int, more: Mapping[str, Mapping[str, object]]
+) -> tuple[Cluster, Path]:
+    """What services and workers need, until the stack is left: a cluster of none, and the file of their settings.
+
+    `more`: settings by section, beside those that all runs have.
+    """
+    provider = await start_simulator(stack, folder)
+    server = await start_database(stack)
+    kafka = await stack.enter_async_context(running_brokers(brokers)) if brokers else None
+    database = await asyncio.to_thread(server.database)
+    sections: dict[str, Any] = settings_of(database) | ({} if kafka is None else settings_for(kafka))
+    for name, section in more.items():
+        sections[name] = {**sections.get(name, {}), **section}
+    settings = folder / "settings.yaml"
+    settings.write_text(yaml.safe_dump(sections))
+    return Cluster(folder, History(), server, database, provider, {}, [], kafka), settings
 
 
 async def start_simulator(stack: AsyncExitStack, folder: Path) -> str:

@@ -82,22 +82,24 @@ class Foreground:
     async def _repeat(self, act: Callable[[str], Awaitable[str]]) -> None:
         while not self._over.is_set():
             self._number += 1
-            text = f"{FOREGROUND}{self._number} " + " ".join(f"w{word}" for word in range(20))
+            # The others count on while this one waits.
+            number = self._number
+            text = f"{FOREGROUND}{number} " + " ".join(f"w{word}" for word in range(20))
             kind = act.__name__.strip("_")
             try:
                 answer = await act(text)
                 if answer != text:
                     raise _Wrong(f"got {answer[:200]!r}")
             except aio.AioRpcError as error:
-                self._failed(kind, f"{error.code().name}: {error.details()}")
+                self._failed(f"{kind}-{number}", f"{error.code().name}: {error.details()}")
             except (_Wrong, aiohttp.ClientError, TimeoutError) as error:
-                self._failed(kind, repr(error))
+                self._failed(f"{kind}-{number}", repr(error))
             else:
                 self.counts[kind] += 1
             await asyncio.sleep(_PAUSE)
 
-    def _failed(self, kind: str, what: str) -> None:
-        self._history.unanswered.append((f"foreground-{kind}-{self._number}", what[:300]))
+    def _failed(self, name: str, what: str) -> None:
+        self._history.unanswered.append((f"foreground-{name}", what[:300]))
 
     async def _whole(self, text: str) -> str:
         answer = await self._chat.CreateChatCompletion(_asked("quick", text), timeout=_SECONDS)

@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import aiohttp
-import yaml
 
-from tests.chaos.brokers import running_brokers, settings_for
-from tests.chaos.cluster import Address, Cluster, Member, end, start_database, start_simulator
-from tests.chaos.cluster_settings import settings_of
-from tests.chaos.history import History
+from tests.chaos.cluster import Address, Cluster, Member, end, start_surroundings
 from tests.chaos.schedule import SERVICES, WORKERS
 from tests.support.name_server import _Answers
 from tests.support.parts import ROOT
@@ -152,16 +148,8 @@ async def running_pods(
 ) -> AsyncIterator[tuple[Pods, Sequence[Pod]]]:
     """A cluster of pods that are ready, all of one version, on a database that its own command migrated."""
     async with AsyncExitStack() as stack:
-        history = History()
-        provider = await start_simulator(stack, folder)
-        server = await start_database(stack)
-        kafka = await stack.enter_async_context(running_brokers(brokers)) if brokers else None
-        database = await asyncio.to_thread(server.database)
-        sections: dict[str, Any] = settings_of(database) | ({} if kafka is None else settings_for(kafka))
-        sections["database"] = {**sections["database"], "auto_migrate": False}
-        settings = folder / "settings.yaml"
-        settings.write_text(yaml.safe_dump({**sections, "drain": DRAIN}))
-        cluster = Cluster(folder, history, server, database, provider, {}, [], kafka)
+        more: dict[str, Mapping[str, object]] = {"database": {"auto_migrate": False}, "drain": DRAIN}
+        cluster, settings = await start_surroundings(stack, folder, brokers, more)
         pods = Pods(cluster, settings, commands or Commands(), free_ports(3), stack)
         await pods.migrate(version)
         starting = [pods.start("service", version) for _ in range(SERVICES)]

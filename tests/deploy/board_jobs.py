@@ -17,7 +17,7 @@ DASHBOARD: Final = Dashboard(
             [
                 Panel(
                     "Runnable",
-                    "Jobs that a worker may start now.",
+                    "Jobs whose time has come and that no worker has, those at their owner's cap included.",
                     [(biggest("eurouter_jobs_runnable", "priority", OF_PRIORITY), "{{priority}}")],
                     "short",
                     stacked=True,
@@ -43,10 +43,12 @@ DASHBOARD: Final = Dashboard(
                 ),
                 Panel(
                     "Running, by worker",
-                    "Jobs under way.",
-                    [(f"sum by (pod, instance) (eurouter_jobs_running{{{ALL}}})", "{{pod}} {{instance}}")],
+                    "Jobs under way, and the places for them of all workers.",
+                    [
+                        (f"sum by (pod, instance) (eurouter_jobs_running{{{ALL}}})", "{{pod}} {{instance}}"),
+                        (f"sum (eurouter_jobs_places{{{ALL}}})", "places"),
+                    ],
                     "short",
-                    stacked=True,
                 ),
                 Panel(
                     "Claimed", "Jobs that workers took.", [(rate("eurouter_jobs_claimed_total"), "jobs")], "ops"
@@ -59,7 +61,7 @@ DASHBOARD: Final = Dashboard(
                 Panel(
                     "Runs by outcome",
                     "retried: an attempt failed; put_off: a provider asked for time; fenced: cancelled or "
-                    "another's by now; crashed: a fault of ours.",
+                    "another's by now; crashed: a fault of ours that escaped.",
                     [(rate("eurouter_job_runs_total", "outcome"), "{{outcome}}")],
                     "ops",
                     stacked=True,
@@ -101,9 +103,12 @@ DASHBOARD: Final = Dashboard(
                     width=6,
                 ),
                 Panel(
-                    "Failed calls of the database",
-                    "By what for; each is tried again.",
-                    [(rate("eurouter_job_store_failures_total", "what"), "{{what}}")],
+                    "Faults",
+                    "Failed calls of the database, by what for: each is tried again. Faults of ours in runs.",
+                    [
+                        (rate("eurouter_job_store_failures_total", "what"), "database {{what}}"),
+                        (rate("eurouter_job_crashes_total"), "faults of ours"),
+                    ],
                     "ops",
                     width=6,
                 ),

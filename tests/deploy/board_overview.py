@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.deploy.panels import Dashboard, Panel, Row
-from tests.deploy.queries import ALL, biggest, rate
+from tests.deploy.queries import ALL, FIRING, biggest, or_nothing, rate
 
 _LAG: Final = " / ".join(
     rate(f"eurouter_event_loop_lag_seconds_{end}", "pod, instance") for end in ("sum", "count")
@@ -13,7 +13,15 @@ _LAG: Final = " / ".join(
 
 
 def _burn(window: str) -> tuple[str, str]:
-    return (f"eurouter:calls_failed_by_us:ratio_rate{window}{{{ALL}}} / 0.001", window)
+    return (
+        f"max by (namespace) (eurouter:calls_failed_by_us:ratio_rate{window}{{{ALL}}}) / 0.001",
+        f"{{{{namespace}}}} {window}",
+    )
+
+
+def _worst(ratio: str) -> str:
+    # NaN: no calls.
+    return or_nothing(f"max (eurouter:{ratio}:ratio_rate5m{{{ALL}}} >= 0)")
 
 
 DASHBOARD: Final = Dashboard(
@@ -42,8 +50,9 @@ DASHBOARD: Final = Dashboard(
                 ),
                 Panel(
                     "Failed by us",
-                    "Share of calls with an outcome that the operator must mend; the objective allows 0.1 %.",
-                    [(f"max (eurouter:calls_failed_by_us:ratio_rate5m{{{ALL}}}) or vector(0)", "share")],
+                    "Share of calls with an outcome that the operator must mend; the objective allows 0.1 %. "
+                    "No value: nobody is scraped.",
+                    [(_worst("calls_failed_by_us"), "share")],
                     "percentunit",
                     "stat",
                     4,
@@ -52,7 +61,7 @@ DASHBOARD: Final = Dashboard(
                 Panel(
                     "Failed at providers",
                     "Share of calls that no provider answered, after all fallbacks.",
-                    [(f"max (eurouter:calls_failed_by_providers:ratio_rate5m{{{ALL}}}) or vector(0)", "share")],
+                    [(_worst("calls_failed_by_providers"), "share")],
                     "percentunit",
                     "stat",
                     4,
@@ -70,7 +79,7 @@ DASHBOARD: Final = Dashboard(
                 Panel(
                     "Alerts that fire",
                     "Of the rules in alerts.yaml; docs/runbooks says what to do.",
-                    [('count (ALERTS{alertname=~"Eurouter.*",alertstate="firing"}) or vector(0)', "alerts")],
+                    [(or_nothing(f"count ({FIRING})"), "alerts")],
                     "short",
                     "stat",
                     4,
@@ -95,8 +104,8 @@ DASHBOARD: Final = Dashboard(
                     "What fires now and since the beginning of the range.",
                     [
                         (
-                            'max by (alertname, severity) (ALERTS{alertname=~"Eurouter.*",alertstate="firing"})',
-                            "{{alertname}} ({{severity}})",
+                            f"max by (alertname, namespace, severity) ({FIRING})",
+                            "{{alertname}} {{namespace}} ({{severity}})",
                         )
                     ],
                     "short",
@@ -113,18 +122,28 @@ DASHBOARD: Final = Dashboard(
                     width=12,
                 ),
                 Panel(
+                    "Ready",
+                    "How many processes are ready, of those scraped. None of the service: callers are refused.",
+                    [
+                        (f"sum by (job) (eurouter_ready{{{ALL}}})", "{{job}} ready"),
+                        (f"count by (job) (eurouter_ready{{{ALL}}})", "{{job}} in all"),
+                    ],
+                    "short",
+                    width=12,
+                ),
+                Panel(
                     "Versions",
                     "How many processes run which version.",
                     [(f"count by (version) (eurouter_build_info{{{ALL}}})", "{{version}}")],
                     "short",
-                    width=6,
+                    width=12,
                 ),
                 Panel(
                     "Certificates",
                     "For how long the certificate of each door is good. Empty: no door has TLS of its own.",
                     [(f"min by (door) (eurouter_certificate_expiry_seconds{{{ALL}}}) - time()", "{{door}}")],
                     "s",
-                    width=6,
+                    width=12,
                 ),
             ],
         ),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from tests.deploy.panels import Dashboard, Panel, Row
-from tests.deploy.queries import AT_ENDPOINT, AT_PROVIDER, quantiles, rate
+from tests.deploy.queries import AT_ENDPOINT, AT_PROVIDER, good_share, quantiles, rate
 
-_WELL: Final = ',outcome="ok"'
-_TO_THEIR_END: Final = ',outcome!="cancelled"'
+_TO_THEIR_END: Final = ',outcome!~"cancelled|deadline"'
 
 
 def _attempts(matchers: str = "") -> str:
@@ -38,7 +37,7 @@ DASHBOARD: Final = Dashboard(
                             rate(
                                 "eurouter_upstream_attempts_total",
                                 "provider, outcome",
-                                f'{AT_PROVIDER},outcome!~"ok|cancelled"',
+                                f'{AT_PROVIDER},outcome!~"ok|cancelled|deadline"',
                             ),
                             "{{provider}} {{outcome}}",
                         )
@@ -48,10 +47,11 @@ DASHBOARD: Final = Dashboard(
                 ),
                 Panel(
                     "Share that goes well",
-                    "Of the attempts at each provider, without those that were cancelled. 0: none does.",
+                    "Of the attempts at each provider, without those that their caller gave up or had no time "
+                    "for. 0: none does.",
                     [
                         (
-                            f"({_attempts(_WELL)} or 0 * {_attempts()}) / {_attempts(_TO_THEIR_END)}",
+                            f"{good_share(_attempts)} / {_attempts(_TO_THEIR_END)}",
                             "{{provider}}",
                         )
                     ],
@@ -122,8 +122,13 @@ DASHBOARD: Final = Dashboard(
             [
                 Panel(
                     "Resting endpoints",
-                    "In how many processes an endpoint rests after failures. Missing: it never did.",
-                    [(f"sum by (endpoint) (eurouter_endpoint_cooling{{{AT_ENDPOINT}}})", "{{endpoint}}")],
+                    "In how many processes an endpoint rests, by the kind of failure. Missing: it never did.",
+                    [
+                        (
+                            f"sum by (endpoint, kind) (eurouter_endpoint_cooling{{{AT_ENDPOINT}}})",
+                            "{{endpoint}} {{kind}}",
+                        )
+                    ],
                     "short",
                 ),
                 Panel(

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from tests.deploy.queries import FIRING
+
 Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "table"]
 Json: TypeAlias = dict[str, Any]
 
@@ -100,7 +102,7 @@ def _alerts() -> Json:
         "name": "Alerts",
         "enable": True,
         "datasource": _SOURCE,
-        "expr": 'max by (alertname, severity) (ALERTS{alertname=~"Eurouter.*",alertstate="firing"})',
+        "expr": f"max by (alertname, severity) ({FIRING})",
         "titleFormat": "{{alertname}}",
         "textFormat": "{{severity}}",
         "iconColor": "red",

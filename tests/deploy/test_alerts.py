@@ -11,7 +11,7 @@ import pytest
 from adapters.media.errors import Outcome as MediaOutcome
 from adapters.metrics_document import metrics
 from service.domain.errors import ERRORS, Reason
-from service.domain.failure import OPERATORS_FAULT, FailureKind
+from service.domain.failure import CALLERS_END, OPERATORS_FAULT, FailureKind
 from service.domain.job_store import Priority
 from tests.prometheus import known, prepare, rules
 from tests.prometheus.promql import read
@@ -95,7 +95,7 @@ def test_the_outcomes_that_are_our_fault_are_those_of_the_error_catalogue() -> N
 
 def test_every_outcome_and_priority_in_a_rule_exists() -> None:
     outcomes = {reason.value for reason in Reason} | {kind.value for kind in FailureKind}
-    outcomes |= {*get_args(MediaOutcome), *get_args(RunOutcome)}
+    outcomes |= {*get_args(MediaOutcome), *get_args(RunOutcome), *CALLERS_END, "ok"}
     assert set(values("outcome")) <= outcomes
     assert set(values("priority")) == {priority.name.lower() for priority in Priority}
 
@@ -103,7 +103,14 @@ def test_every_outcome_and_priority_in_a_rule_exists() -> None:
 def test_the_refusals_that_are_told_are_those_that_an_operator_must_mend() -> None:
     (selector,) = read(rules.alerts()["EurouterProviderRefusesUs"]["expr"]).selectors
     ((_, _, text),) = selector.matchers
-    assert set(text.split("|")) == {kind.value for kind in OPERATORS_FAULT}
+    assert set(text.split("|")) == set(values("kind")) == {kind.value for kind in OPERATORS_FAULT}
+
+
+def test_what_callers_end_by_themselves_takes_no_provider_down() -> None:
+    first, _ = read(rules.alerts()["EurouterProviderDown"]["expr"]).selectors
+    ((_, sign, text),) = first.matchers
+    assert sign == "!~"
+    assert set(text.split("|")) > CALLERS_END
 
 
 def test_a_gauge_of_the_whole_database_is_never_summed_over_replicas() -> None:
@@ -117,6 +124,20 @@ def test_a_gauge_of_the_whole_database_is_never_summed_over_replicas() -> None:
     assert len(whole) == 6
     for rule in rules.rules():
         assert not re.search(rf"(sum|avg|count)[^(]*(\([^()]*\))? *\(({'|'.join(whole)})", rule["expr"]), rule
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EurouterErrorBudgetBurnsFast",
+        "EurouterCallsFailByOurAccount",
+        "EurouterProviderRefusesUs",
+        "EurouterJobsCrash",
+    ],
+)
+def test_an_alert_of_what_seldom_happens_has_a_case_of_a_series_that_was_not_there(name: str) -> None:
+    values = [value for case in rules.cases()[name] if case["fires"] for value in case["series"].values()]
+    assert any(str(value).startswith("_") for value in values)
 
 
 def test_every_alert_has_a_case_that_fires_it_and_one_that_does_not() -> None:

@@ -101,6 +101,46 @@ def test_the_files_are_what_the_code_beside_says() -> None:
         assert path.read_text(encoding="utf-8") == text, "run `make docs`"
 
 
+def queries() -> Iterator[tuple[str, str, str]]:
+    """Each panel's title, and its queries with their legends."""
+    for name in FILES:
+        for panel in loaded(name)["panels"]:
+            for target in panel.get("targets", ()):
+                yield panel["title"], target["expr"], target["legendFormat"]
+
+
+def test_where_nobody_is_scraped_no_panel_shows_a_good_0() -> None:
+    zeros = [expr for _, expr, _ in queries() if " or " in expr]
+    assert len(zeros) == 5
+    for expr in zeros:
+        assert "vector(" not in expr
+        assert re.search(r" or 0 \* (max|sum by \(\w+\)) \(", expr), expr
+
+
+def test_alerts_are_shown_of_the_namespaces_that_are_looked_at_and_those_of_none() -> None:
+    shown = [expr for _, expr, _ in queries()] + [one["expr"] for one in loaded("overview")["annotations"]["list"]]
+    found = [one for expr in shown for one in read(filled(expr)).selectors if one.metric == "ALERTS"]
+    assert len(found) == 3
+    assert all(("namespace", "=~", ".*|") in one.matchers for one in found)
+
+
+def test_a_share_that_ends_well_is_0_where_none_does() -> None:
+    shares = [expr for title, expr, _ in queries() if title in ("Share that ends well", "Share that goes well")]
+    assert len(shares) == 2
+    assert all(
+        re.match(r"\(sum by \(\w+\) \(rate\(.*outcome=\"ok\".* or 0 \* sum by .*\) / sum by ", one)
+        for one in shares
+    )
+
+
+def test_burn_rates_of_several_namespaces_can_be_told_apart() -> None:
+    burns = [(expr, legend) for title, expr, legend in queries() if title == "Error budget burn"]
+    assert len(burns) == 4
+    for expr, legend in burns:
+        assert "namespace" in read(filled(expr)).grouped
+        assert "{{namespace}}" in legend
+
+
 def test_every_dashboard_has_its_own_id_and_title() -> None:
     boards = [loaded(name) for name in FILES]
     assert len({board["uid"] for board in boards}) == len({board["title"] for board in boards}) == len(boards) == 5

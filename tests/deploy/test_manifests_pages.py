@@ -111,6 +111,19 @@ def test_migrations_may_use_a_database_user_of_their_own(tmp_path: Path) -> None
     assert [item["key"] for item in secret["items"]] == ["database-url", "database-ca.crt"]
 
 
+def test_an_address_put_before_the_runbooks_makes_links_of_all_of_them(tmp_path: Path) -> None:
+    (text,) = [text for text in fences(CONFIGURE, "yaml") if "runbook_url" in text]
+    prod = os.path.relpath(OVERLAYS / "prod", tmp_path)
+    (rule,) = of_kind(kustomized(tmp_path, {"resources": [prod], **yaml.safe_load(text)}), "PrometheusRule")
+    alerts = [rule for group in rule["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(alerts) >= 30
+    for alert in alerts:
+        assert (
+            alert["annotations"]["runbook_url"]
+            == f"https://REPOSITORY/blob/main/docs/runbooks/{alert['alert']}.md"
+        )
+
+
 def test_the_longer_drain_fits_its_grace_period() -> None:
     (example,) = [found for found in objects_of_examples() if "terminationGracePeriodSeconds" in str(found)]
     pod = example["spec"]["template"]["spec"]

@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 
 from service.cli import main
+from service.domain.errors import ERRORS, Reason
 from tests.prometheus import known, rules
 from tests.support.pages import blocks, section
 from tests.support.parts import ROOT
@@ -22,6 +23,7 @@ PARTS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
 EVENT = re.compile(
     r"\b(?:attempt|request|consumer|intake|outbox|publisher|job|condition|certificate|catalog|kafka)_\w+"
 )
+_FAULTS = "Whose fault a failed call is"
 each_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -82,6 +84,28 @@ def events(page: str) -> Iterator[str]:
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     assert PAGES.keys() == rules.alerts().keys()
+
+
+def test_the_index_says_of_every_reason_that_is_not_the_callers_where_it_counts() -> None:
+    rows = re.findall(r"^\| (`[A-Z_`, ]+) \| (.+?) \|", section(FOLDER / "README.md", _FAULTS), re.MULTILINE)
+    told = {reason: column for reasons, column in rows for reason in re.findall(r"\w+", reasons)}
+    columns = {"us": "ours", "provider": "the provider's", "policy": "the policy's"}
+    expected = {
+        reason.value: columns[ERRORS[reason].fault] for reason in Reason if ERRORS[reason].fault in columns
+    }
+    assert {reason: column.partition(":")[0] for reason, column in told.items()} == expected
+
+
+@each_page
+def test_a_runbook_reads_the_log_of_all_pods_and_asks_one_that_it_names(name: str) -> None:
+    assert not re.findall(r"(?:logs|port-forward) (?:deploy|deployment)/", text(name))
+    for line in re.findall(r"^kubectl .* logs -l .*$", text(name), re.MULTILINE):
+        assert " --tail=" in line, line
+        assert " --prefix" in line, line
+    for line in re.findall(r"^curl .*/v1/.*$", text(name), re.MULTILINE):
+        assert '-H "authorization: Bearer $ADMIN_KEY"' in line, line
+    # 9090 of the service, 9091 of workers.
+    assert set(re.findall(r"port-forward pod/POD (\d+):\1$", text(name), re.MULTILINE)) <= {"9090", "9091"}
 
 
 def test_the_index_has_every_alert_with_its_severity() -> None:

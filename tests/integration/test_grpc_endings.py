@@ -59,11 +59,11 @@ async def cancelled_within(up: InProcess, since: float, seconds: float) -> Call:
 
 
 def outcomes(up: InProcess, metric: str) -> dict[str, float]:
-    """Outcome to count, from the metrics."""
+    """Outcome to count, from the metrics, of what there was."""
     found: dict[str, float] = {}
     for family in up.service.telemetry.registry.collect():
         for sample in family.samples:
-            if sample.name == metric:
+            if sample.name == metric and sample.value:
                 found[sample.labels["outcome"]] = sample.value
     return found
 

@@ -88,7 +88,8 @@ def served(up: Child) -> dict[int, float]:
     for file in Path(folder).glob("counter_*.db"):
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
             if "eurouter_requests_total" in key:
-                shares[int(re.findall(r"\d+", file.name)[0])] = value
+                pid = int(re.findall(r"\d+", file.name)[0])
+                shares[pid] = shares.get(pid, 0.0) + value
     return shares
 
 
@@ -106,6 +107,9 @@ async def test_both_processes_serve_and_the_metrics_are_their_sum(up: Child) -> 
     label = '{door="grpc",method="CreateChatCompletion",outcome="ok"}'
     assert found[f"eurouter_requests_total{label}"] == 64
     assert found["eurouter_requests_in_flight"] == 0
+    async with asyncio.timeout(5):
+        while (await metrics(up))["eurouter_ready"] != 1:
+            await asyncio.sleep(0.05)
     assert not [name for name in found if "_created" in name]
 
 

@@ -56,7 +56,7 @@ def outcomes(door: Door, door_name: str = "http") -> dict[str, float]:
     found: dict[str, float] = {}
     for family in door.up.service.telemetry.registry.collect():
         for sample in family.samples:
-            if sample.name == "eurouter_requests_total" and sample.labels["door"] == door_name:
+            if sample.name == "eurouter_requests_total" and sample.labels["door"] == door_name and sample.value:
                 found[sample.labels["outcome"]] = sample.value
     return found
 
@@ -66,7 +66,7 @@ def attempts(door: Door) -> dict[tuple[str, str], float]:
         (sample.labels["provider"], sample.labels["outcome"]): sample.value
         for family in door.up.service.telemetry.registry.collect()
         for sample in family.samples
-        if sample.name == "eurouter_upstream_attempts_total"
+        if sample.name == "eurouter_upstream_attempts_total" and sample.value
     }
 
 

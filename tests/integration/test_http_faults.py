@@ -179,6 +179,8 @@ async def test_an_unexpected_exception_is_a_500_without_its_message_and_in_a_str
         def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
             outcomes.append(outcome)
 
+        def request_refused(self, door: str, method: str, outcome: str) -> None: ...
+
     class Anyone:
         def authenticate(self, presented: str | None) -> Principal:
             del presented

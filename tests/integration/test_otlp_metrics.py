@@ -99,8 +99,8 @@ async def test_the_last_figures_leave_with_the_process(tmp_path: Path) -> None:
         async with running_service(tmp_path, {"telemetry": section}) as up:
             await up.chat.CreateChatCompletion(ask("sim/alpha"))
             assert not collector.metrics
-        (point,) = collector.metrics["eurouter_requests_total"].sum.data_points
-        assert point.as_double == 1
+        points = collector.metrics["eurouter_requests_total"].sum.data_points
+        assert sum(point.as_double for point in points) == 1
 
 
 async def test_headers_are_secrets_that_are_read_anew_for_every_message(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import grpc
 import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from adapters.process_telemetry import expiry
 from adapters.providers.simulator.script import HttpError, Script
@@ -55,5 +56,33 @@ async def test_an_endpoint_that_fails_is_shown_resting(tmp_path: Path) -> None:
         up.alpha.enqueue(Script(fault=HttpError(500)))
         with pytest.raises(grpc.aio.AioRpcError):
             await up.chat.CreateChatCompletion(ask("sim/alpha"))
-        found = await until_shown(up, "eurouter_endpoint_cooling", "alpha/sim/alpha", 1)
-        assert ("eurouter_endpoint_cooling", "beta/sim/beta") not in found
+        found = await until_shown(up, "eurouter_endpoint_cooling", "alpha/sim/alpha,server_error", 1)
+        assert ("eurouter_endpoint_cooling", "beta/sim/beta,server_error") not in found
+        await until_shown(up, "eurouter_ready", "", 1)
+        up.service.process.ready = False
+        await until_shown(up, "eurouter_ready", "", 0)
+
+
+async def test_a_call_that_comes_while_the_process_drains_is_counted_and_logged_at_both_doors(
+    tmp_path: Path,
+) -> None:
+    async with running_service(tmp_path) as up:
+        up.service.admission.close()
+        with capture_logs() as logs:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await up.chat.CreateChatCompletion(ask())
+            async with (
+                aiohttp.ClientSession() as web,
+                web.post(f"{up.http}/v1/chat/completions", json={}) as answer,
+            ):
+                assert answer.status == 503
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        found = await samples(up)
+        for method in ("grpc,CreateChatCompletion", "http,chat/completions"):
+            assert found["eurouter_requests_total", f"{method},SHUTTING_DOWN"] == 1
+            assert found["eurouter_request_seconds_count", method] == 0
+        assert found["eurouter_requests_in_flight", ""] == 0
+        told = [
+            (line["outcome"], line["method"], line["ms"]) for line in logs if line["event"] == "request_finished"
+        ]
+        assert told == [("SHUTTING_DOWN", "CreateChatCompletion", 0.0), ("SHUTTING_DOWN", "chat/completions", 0.0)]

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
-from adapters.database.migrate import migrate
+from adapters.database.migrate import _LOCK_KEY, migrate
 from adapters.database.revisions import HEAD
 from adapters.database.url import parse_url
-from tests.support.postgres import Postgres, run, statement
+from tests.support.postgres import Postgres
+from tests.support.schemas import make_too_new
 from tests.support.starting import free_port, rows, starting, write
 
 PEPPER = "x" * 32
@@ -33,7 +35,7 @@ async def migrated(url: str) -> None:
     await asyncio.to_thread(migrate, parse_url(url))
 
 
-async def test_a_pod_waits_for_its_secret_its_database_and_its_schema_and_outlives_an_outage(
+async def test_a_pod_waits_for_its_secret_its_database_and_its_schema(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
     url = own_postgres.database()
@@ -41,10 +43,7 @@ async def test_a_pod_waits_for_its_secret_its_database_and_its_schema_and_outliv
     name, pepper = name_of(url), tmp_path / "key-pepper"
     settings = rows(admin=free_port(), url=url, key_pepper=f"file:{pepper}")
     refused = f"{name}: can't be reached (Connection refused){AGAIN}"
-    no_file = (
-        f"key_pepper: file:{pepper}: the file can't be read (No such file or directory): put it there (in "
-        "Kubernetes: the Secret's key 'key-pepper')"
-    )
+    no_file = no_pepper(pepper)
     short = f"key_pepper: file:{pepper} is shorter than 16 characters: make one with `openssl rand -base64 32`"
     async with starting(tmp_path / "settings.yaml", settings) as child:
         await child.until(503, f"not ready: secrets: {no_file}\nnot ready: database: {refused}\n")
@@ -54,38 +53,107 @@ async def test_a_pod_waits_for_its_secret_its_database_and_its_schema_and_outliv
         pepper.write_text("short")
         await child.until(503, f"not ready: secrets: {short}\nnot ready: database: {refused}\n")
         pepper.write_text(PEPPER)
-        await child.until(503, f"not ready: database: {refused}\n")
-        assert await child.gauge("secrets") == 1.0
         own_postgres.start()
         await child.until(503, f"not ready: database: {no_schema(name)}\n")
+        assert await child.gauge("secrets") == 1.0
         assert not child.events("server_started"), "no door opens before everything was there"
         await migrated(url)
         await child.until(200, "ready\n")
         assert await child.get("/startedz") == (200, "started\n")
         assert await child.gauge("database") == 1.0
+    assert child.process.returncode == 0
+    assert [(part, why) for event, part, why in child.conditions() if event == "condition_failed"] == [
+        ("secrets", no_file),
+        ("database", refused),
+        ("secrets", short),
+        ("database", no_schema(name)),
+    ]
+    assert PEPPER not in "".join(child.lines())
+    assert "Traceback" not in "".join(child.lines())
+
+
+@pytest.mark.slow
+async def test_a_pod_that_was_ready_outlives_an_outage_of_its_database_and_its_secret(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    url = own_postgres.database()
+    name, pepper = name_of(url), tmp_path / "key-pepper"
+    pepper.write_text(PEPPER)
+    await migrated(url)
+    settings = rows(admin=free_port(), url=url, key_pepper=f"file:{pepper}")
+    async with starting(tmp_path / "settings.yaml", settings) as child:
+        await child.until(200, "ready\n")
         own_postgres.stop()
         pepper.unlink()
         status, text = await child.says("degraded: database: ", "degraded: secrets: ")
         assert status == 200, "chat that stores nothing is still served"
         assert f"degraded: database: {name}: " in text
-        assert f"degraded: secrets: {no_file}\n" in text
+        assert f"degraded: secrets: {no_pepper(pepper)}\n" in text
         assert (await child.gauge("secrets"), await child.gauge("database")) == (0.0, 0.0)
         assert await child.get("/startedz") == (200, "started\n")
         own_postgres.start()
         pepper.write_text(PEPPER)
         await child.until(200, "ready\n")
     assert child.process.returncode == 0
-    failed = [(part, why) for event, part, why in child.conditions() if event == "condition_failed"]
-    assert failed[:4] == [
-        ("secrets", no_file),
-        ("database", refused),
-        ("secrets", short),
-        ("database", no_schema(name)),
-    ]
+    failed = {part for event, part, _ in child.conditions() if event == "condition_failed"}
     # Settings that are looked at while their secret is gone are those of a mistake, until it is back.
-    assert {part for part, _ in failed[4:]} - {"settings"} == {"database", "secrets"}
-    assert PEPPER not in "".join(child.lines())
+    assert failed - {"settings"} == {"database", "secrets"}
     assert "Traceback" not in "".join(child.lines())
+
+
+@pytest.mark.slow
+async def test_settings_that_are_edited_while_a_pod_waits_are_taken_as_a_whole(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    file, secret = tmp_path / "settings.yaml", tmp_path / "database-url"
+    admin, other = free_port(), free_port()
+    settings = rows(admin=admin, url=f"file:{secret}", database={"auto_migrate": True})
+    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    taken = server.sockets[0].getsockname()[1]
+    async with server, starting(file, settings) as child:
+        await child.says("not ready: secrets: ")
+        write(file, {**settings, "admin": {"port": taken}})
+        status, _ = await child.says("settings: admin.port: ", "; what was read before stays in force")
+        assert status == 503, "where it was, and waiting"
+        write(file, {**settings, "catalog": {"path": "/nowhere/catalogue.yaml"}})
+        await child.says("settings: /nowhere/catalogue.yaml: can't be read")
+        write(file, {**settings, "key_pepper": "env:NO_SUCH_PEPPER"})
+        await child.says("settings: key_pepper: env:NO_SUCH_PEPPER: the environment variable is not set")
+        write(file, {**settings, "admin": {"port": other}, "log": {"format": "console"}, "processes": 2})
+        child.admin = f"http://127.0.0.1:{other}"
+        await child.says("not ready: secrets: ")
+        secret.write_text(sqlite_url)
+        await child.until(200, "ready\n")
+        async with asyncio.timeout(10):
+            while not any("settings_need_restart" in line for line in child.lines()):
+                await asyncio.sleep(0.1)
+    assert child.process.returncode == 0
+    (started,) = (line for line in child.lines() if "server_started" in line)
+    assert not started.startswith("{"), "the form that the edit asks for"
+    assert any("settings_need_restart" in line and "processes" in line for line in child.lines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["serve", "work"])
+async def test_a_pod_that_waits_for_anothers_migration_ends_at_once_when_it_is_told_to(
+    postgres_url: str, command: str, tmp_path: Path
+) -> None:
+    settings = rows(admin=free_port(), url=postgres_url, database={"auto_migrate": True})
+    other = await asyncpg.connect(postgres_url)
+    try:
+        await other.execute(f"SELECT pg_advisory_lock({_LOCK_KEY})")
+        async with starting(tmp_path / "settings.yaml", settings, command=(command, "--wait")) as child:
+            await child.says("not ready: database: not reached yet")
+            async with asyncio.timeout(20):
+                while not await other.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'COMMIT|pg_try_advisory_lock' AND pid <> "
+                    "pg_backend_pid()"
+                ):
+                    await asyncio.sleep(0.1)
+            child.process.send_signal(signal.SIGTERM)
+            assert await child.ended(5) == 0
+    finally:
+        await other.close()
 
 
 @pytest.mark.slow
@@ -99,6 +167,8 @@ async def test_a_worker_waits_like_a_service_and_is_not_ready_while_its_database
         await child.until(503, f"not ready: database: {no_schema(name)}\n")
         assert await child.get("/livez") == (200, "ok\n")
         assert not child.events("worker_started")
+        libraries = Path(f"/proc/{child.process.pid}/maps").read_text()
+        assert "sqlalchemy" not in libraries, "what only a migration needs"
         await migrated(url)
         await child.until(200, "ready\n")
         own_postgres.stop()
@@ -227,7 +297,7 @@ async def test_a_schema_that_is_too_new_ends_the_pod_and_is_left_alone_by_an_old
     postgres_url: str, tmp_path: Path
 ) -> None:
     await migrated(postgres_url)
-    await asyncio.to_thread(run, statement(postgres_url, "UPDATE eurouter_version SET version_num = '9999'"))
+    await asyncio.to_thread(make_too_new, postgres_url)
     said = f"{name_of(postgres_url)}: its schema has revision 9999, which this version "
     settings = rows(admin=free_port(), url=postgres_url)
     for command in ("serve", "work"):
@@ -281,6 +351,13 @@ async def test_a_pod_that_waits_ends_at_once_when_it_is_told_to(command: str, tm
         child.process.send_signal(signal.SIGTERM)
         assert await child.ended() == 0
         assert asyncio.get_running_loop().time() - began < 5
+
+
+def no_pepper(path: Path) -> str:
+    return (
+        f"key_pepper: file:{path}: the file can't be read (No such file or directory): put it there (in "
+        f"Kubernetes: the Secret's key '{path.name}')"
+    )
 
 
 def no_schema(name: str) -> str:

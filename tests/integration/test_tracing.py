@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from multidict import CIMultiDict
 
 from adapters.otlp.exporting import MOST_WAITING
 from adapters.otlp.opening import FLUSH_SECONDS
@@ -203,6 +204,62 @@ async def test_a_call_that_its_caller_gives_up_is_cancelled_and_nobodys_error(tm
         assert span.attributes["rpc.response.status_code"] == "CANCELLED"
         (attempt,) = collector.below(span)
         assert (attempt.is_error, attempt.attributes["error.type"]) == (False, "cancelled")
+
+
+async def test_an_exchange_that_its_caller_gave_up_or_had_no_time_for_says_so_and_is_nobodys_error(
+    tmp_path: Path,
+) -> None:
+    async with Collector() as collector:
+        async with traced(tmp_path, collector) as up:
+            up.alpha.script(Script(first_byte_delay=5.0))
+            given_up = up.chat.CreateChatCompletion(ask("sim/alpha"))
+            await until(lambda: len(up.alpha.calls) == 1, "the upstream is asked")
+            given_up.cancel()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await up.chat.CreateChatCompletion(ask("sim/alpha"), timeout=0.3)
+            await until(lambda: not up.service.admission.in_flight, "the calls are over")
+        exchanges = await collector.named("POST", 2)
+        assert [span.attributes["error.type"] for span in exchanges] == ["cancelled", "deadline"]
+        calls = await collector.named(UNARY, 2)
+        assert [span.attributes["error.type"] for span in calls] == ["CANCELLED", "DEADLINE_EXCEEDED"]
+        assert not any(span.is_error for span in collector.spans)
+
+
+async def test_both_doors_join_a_tracestate_of_two_lines_and_over_http_two_traceparents_name_no_caller(
+    tmp_path: Path,
+) -> None:
+    (parent,) = caller()
+    other = ("traceparent", f"00-{'e' * 32}-{CALLER}-01")
+    states = (("tracestate", "a=1"), ("tracestate", "b=2"))
+    async with Collector() as collector:
+        async with traced(tmp_path, collector) as up, aiohttp.ClientSession() as session:
+            for lines in ((parent, *states), (other, parent, states[0])):
+                await up.chat.CreateChatCompletion(ask("sim/alpha"), metadata=lines)
+                async with session.post(f"{up.http}{CHAT}", json=body(), headers=CIMultiDict(lines)) as answer:
+                    assert answer.status == 200
+            told = [call.headers.get("tracestate") for call in up.alpha.calls]
+        # gRPC's own library keeps the last of two traceparents and shows no other.
+        assert told == ["a=1, b=2", "a=1, b=2", "a=1", None]
+        for name in (UNARY, HTTP):
+            joined, twice = await collector.named(name, 2)
+            assert (joined.trace_id, joined.parent_id, joined.tracestate) == (TRACE, CALLER, "a=1, b=2")
+            if name == UNARY:
+                assert (twice.trace_id, twice.parent_id) == (TRACE, CALLER)
+            else:
+                assert (twice.parent_id, twice.tracestate) == ("", "")
+                assert twice.trace_id not in (TRACE, "e" * 32)
+
+
+async def test_what_a_caller_writes_in_a_routes_place_is_not_in_the_spans_path(tmp_path: Path) -> None:
+    known = f"/v1/responses/resp_{'0' * 36}"
+    async with Collector() as collector:
+        async with traced(tmp_path, collector) as up, aiohttp.ClientSession() as session:
+            for path in (f"/v1/responses/{CANARY * 150}", f"/v1/responses/{CANARY}/input_items", known):
+                async with session.get(f"{up.http}{path}") as answer:
+                    assert answer.status == 404
+        paths = [span.attributes["url.path"] for span in sorted(collector.spans, key=lambda span: span.started)]
+        assert paths == ["/v1/responses/{id}", "/v1/responses/{id}/input_items", known]
+        assert CANARY.encode() not in b"".join(collector.bodies)
 
 
 async def test_what_its_caller_does_not_record_is_not_recorded_and_passed_on(tmp_path: Path) -> None:

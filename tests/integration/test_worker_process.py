@@ -54,7 +54,9 @@ async def test_a_worker_process_makes_what_a_service_only_accepts(door: Response
         assert made["output"][0]["content"][0]["text"] == "one two"
         assert await worker.get("/livez") == (200, "ok\n")
         assert await worker.get("/readyz") == (200, "ready\n")
-        _, metrics = await worker.get("/metrics")
+        async with asyncio.timeout(5):
+            while "\neurouter_ready 1.0\n" not in (metrics := (await worker.get("/metrics"))[1]):
+                await asyncio.sleep(0.05)
         assert 'eurouter_job_runs_total{outcome="completed"} 1.0' in metrics
         assert "hello" not in worker.log.read_text()
     assert worker.process.returncode == 0

@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from aiohttp import web
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -46,10 +52,18 @@ class Seen:
 
 
 class Collector:
-    """Listens on a free port of loopback. `status` is what it answers; `bodies` is all that it was sent."""
+    """Listens on a free port of loopback. `status` is what it answers; `bodies` is all that it was sent.
+
+    Of every message that it takes it says that it rejects `rejects` spans or points, and `complaint` of them;
+    `answers` are the headers of its answers, `raw` is their body in place of OTLP's.
+    """
 
     def __init__(self) -> None:
         self.status = 200
+        self.rejects = 0
+        self.complaint = ""
+        self.raw: bytes | None = None
+        self.answers: dict[str, str] = {}
         self.spans: list[Seen] = []
         self.metrics: dict[str, Metric] = {}
         self.resource: dict[str, Any] = {}
@@ -103,7 +117,11 @@ class Collector:
                 resource = _values(group.resource.attributes)
                 for scope in group.scope_spans:
                     self.spans += [_seen(span, resource) for span in scope.spans]
-        return web.Response(status=self.status)
+        told = ExportTraceServiceResponse()
+        if self.rejects:
+            told.partial_success.rejected_spans = self.rejects
+            told.partial_success.error_message = self.complaint
+        return self._answer(told.SerializeToString())
 
     async def _metrics(self, request: web.Request) -> web.Response:
         body = await self._taken(request)
@@ -112,7 +130,16 @@ class Collector:
                 self.resource = _values(group.resource.attributes)
                 for scope in group.scope_metrics:
                     self.metrics |= {metric.name: metric for metric in scope.metrics}
-        return web.Response(status=self.status)
+        told = ExportMetricsServiceResponse()
+        if self.rejects:
+            told.partial_success.rejected_data_points = self.rejects
+            told.partial_success.error_message = self.complaint
+        return self._answer(told.SerializeToString())
+
+    def _answer(self, body: bytes) -> web.Response:
+        headers = {"content-type": "application/x-protobuf", **self.answers}
+        body = body if self.raw is None else self.raw
+        return web.Response(status=self.status, body=body if self.status == 200 else b"", headers=headers)
 
     async def _taken(self, request: web.Request) -> bytes:
         body = await request.read()

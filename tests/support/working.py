@@ -16,6 +16,7 @@ from service.domain.calls import CallContext, Principal
 from service.domain.failure import FailureKind
 from service.domain.job_store import JobStore, NewJob
 from service.domain.stored import NewResponse, ResponseStore
+from service.domain.tracing import Tracer
 from service.router import Router, RouterSettings
 from service.wire import parse
 from tests.support.catalogs import catalog, endpoint, model
@@ -66,6 +67,7 @@ class World:
         settings: WorkerSettings = QUICK,
         times: LeaseTimes | None = None,
         limits: FlushLimits | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.clock = MovableClock()
         self.boot = MovableClock()
@@ -76,6 +78,7 @@ class World:
         self._limits = limits or FlushLimits()
         self._times = times or LeaseTimes(length=30.0, margin=3.0, compare=0.05)
         self._settings = settings
+        self._tracer = tracer
         self._router = Router(
             self.upstream, CalmHealth(), RecordingTelemetry(), settings=lambda: RouterSettings(max_retry_wait=0.0)
         )
@@ -99,6 +102,7 @@ class World:
             flusher,
             self.telemetry,
             clock=time.monotonic,
+            tracer=self._tracer,
         )
         settings = self._settings
         return Worker(

@@ -82,7 +82,7 @@ def test_config_check_fails_on_a_bad_catalogue_and_names_the_place(tmp_path: Pat
         ({"EUROUTER_KEY_PEPPER": "env:P", "P": "short"}, "key_pepper: env:P is shorter than 16 characters"),
         (
             {"EUROUTER_HTTP__TLS__CERT": "/nope/c.pem", "EUROUTER_HTTP__TLS__KEY": "/nope/k.pem"},
-            "http.tls.cert: there is no file /nope/c.pem",
+            "http.tls.cert: there is no file /nope/c.pem: put it there (in Kubernetes: the Secret's key 'c.pem')",
         ),
     ],
 )

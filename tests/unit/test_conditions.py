@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -161,12 +162,12 @@ def test_a_process_that_waits_is_not_ready_for_each_reason_in_a_line(world: Worl
 
 def test_a_failure_of_the_database_says_what_to_do_and_ends_with_the_first_success(world: World) -> None:
     reports = ConditionReports(world.conditions)
-    reports.database(StoreError("postgresql://db/x: can't be reached (Connection refused)"))
+    reports.database("sweep", StoreError("postgresql://db/x: can't be reached (Connection refused)"))
     (said,) = world.conditions.why(Part.DATABASE)
     assert said == (
         "postgresql://db/x: can't be reached (Connection refused); mend that, or database.url: it is tried again"
     )
-    reports.database(None)
+    reports.database("sweep", None)
     assert not world.conditions.why(Part.DATABASE)
 
 
@@ -208,3 +209,64 @@ def test_several_processes_are_ready_together_and_once_ready_not_undone_by_a_dat
     found = together(serving, 2, was_ready=was_ready)
     assert found.text == said
     assert found.begun == (was_ready or (len(serving) == 2 and NEVER not in serving))
+
+
+AWAY_NOW = StoreError("pg: cannot execute DELETE in a read-only transaction")
+
+
+def test_a_database_that_can_be_read_and_not_written_is_not_good_whoever_reads_it(world: World) -> None:
+    reports = ConditionReports(world.conditions)
+    reports.database("sweep", None)
+    with capture_logs() as logs:
+        for _ in range(10):
+            world.now += 5
+            reports.database("sweep", AWAY_NOW)
+            reports.database("queue", None)
+            assert world.gauge(Part.DATABASE) == 0.0
+    assert [line["event"] for line in logs] == ["condition_failed"]
+    reports.database("claims", AWAY_NOW)
+    reports.database("sweep", None)
+    assert world.gauge(Part.DATABASE) == 0.0, "claims fail still"
+    reports.database("claims", None)
+    assert world.gauge(Part.DATABASE) == 1.0
+
+
+def test_what_comes_and_goes_is_logged_once_and_again_when_it_has_come_to_stay(world: World) -> None:
+    for _ in range(5):
+        world.tell(Part.DATABASE, "refused", after=4)
+        world.tell(Part.DATABASE, after=4)
+    assert [event for event, *_ in world.told()] == ["condition_failed", "condition_ended"]
+    world.tell(Part.DATABASE, "refused", after=4)
+    world.remind(after=14)
+    assert len(world.logs) == 2
+    world.remind(after=1)
+    assert world.told()[2:] == [("condition_failed", "database", "refused", 15.0)]
+    world.tell(Part.DATABASE, after=5)
+    assert world.told()[3:] == [("condition_ended", "database", None, 20.0)]
+
+
+def test_sentences_that_are_told_no_more_are_not_kept(world: World) -> None:
+    for number in range(50):
+        world.tell(Part.TOPICS, f"the topic {number}", after=100)
+    assert len(world.conditions._told[Part.TOPICS]) <= 3
+
+
+def test_what_was_told_of_a_part_of_which_nothing_is_known_any_more_is_shown_no_more(world: World) -> None:
+    world.tell(Part.DATABASE, "pg://old: away")
+    world.tell(Part.SECRETS, "no URL")
+    world.conditions.forget(Part.DATABASE)
+    assert world.conditions.waiting().not_ready == ("secrets: no URL",)
+    assert world.gauge(Part.DATABASE) == 0.0
+    assert not world.conditions.begun
+
+
+async def test_what_lasts_is_logged_again_while_secrets_are_watched(world: World) -> None:
+    world.tell(Part.CATALOG, "line 3")
+    world.now += 300
+    watching = asyncio.ensure_future(ConditionReports(world.conditions).watch(list, every=0))
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            while not logs:
+                await asyncio.sleep(0)
+    watching.cancel()
+    assert [(line["event"], line["seconds"]) for line in logs] == [("condition_failed", 300.0)]

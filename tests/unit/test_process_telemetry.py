@@ -56,17 +56,34 @@ async def test_an_endpoint_that_rests_is_shown_until_it_rests_no_more() -> None:
     telemetry, value = made()
     clock = FakeClock()
     health = OutcomeHealth(clock)
-    assert health.cooling() == []
+    assert health.cooling() == {}
     health.succeeded("beta/m", 0.1, 10, 1.0)
     health.failed("alpha/m", FailureKind.SERVER_ERROR, None, clock())
     telemetry.cooling(health.cooling())
-    assert value("endpoint_cooling", {"endpoint": "alpha/m"}) == 1
-    assert value("endpoint_cooling", {"endpoint": "beta/m"}) is None
+    resting = {"endpoint": "alpha/m", "kind": "server_error"}
+    assert value("endpoint_cooling", resting) == 1
+    assert value("endpoint_cooling", {**resting, "endpoint": "beta/m"}) is None
     clock.now += COOL_DOWN + 1
     watching = asyncio.create_task(telemetry.watch_cooling(health.cooling))
     await asyncio.sleep(0.01)
     watching.cancel()
-    assert value("endpoint_cooling", {"endpoint": "alpha/m"}) == 0
+    assert value("endpoint_cooling", resting) == 0
+
+
+def test_a_rest_is_shown_with_the_failure_that_lasts_longest() -> None:
+    telemetry, value = made()
+    clock = FakeClock()
+    health = OutcomeHealth(clock)
+
+    def shown(failed: FailureKind) -> dict[str, float | None]:
+        health.failed("alpha/m", failed, None, clock())
+        telemetry.cooling(health.cooling())
+        return {kind: value("endpoint_cooling", {"endpoint": "alpha/m", "kind": kind}) for kind in kinds}
+
+    kinds = ("overloaded", "auth")
+    assert shown(FailureKind.OVERLOADED) == {"overloaded": 1, "auth": None}
+    assert shown(FailureKind.AUTH) == {"overloaded": 0, "auth": 1}
+    assert shown(FailureKind.OVERLOADED) == {"overloaded": 0, "auth": 1}
 
 
 def test_of_a_chain_the_doors_own_certificate_counts(tmp_path: Path) -> None:

@@ -503,7 +503,7 @@ async def test_a_timeout_at_the_deadline_is_the_callers_and_not_the_endpoints(af
     error = await w.error(call=context(deadline=1005.0))
     assert error.reason is Reason.DEADLINE_EXCEEDED
     assert w.upstream.asked() == [A.id]
-    assert w.telemetry.outcomes() == [(A.id, "timeout")]
+    assert w.telemetry.outcomes() == [(A.id, "deadline")]
     assert w.health.score(A.id) == 1.0
 
 

@@ -312,6 +312,21 @@ def test_an_edit_that_only_lacks_a_secret_is_used_once_that_is_there(tmp_path: P
     assert not watcher.poll()
 
 
+def test_an_edit_that_lacked_a_secret_is_not_used_when_another_took_its_place(tmp_path: Path) -> None:
+    path, secrets = written(tmp_path, "hint_fields: [a]\n"), {"P": "x" * 32}
+
+    def check(fresh: Settings) -> list[str]:
+        return list(problems(fresh, Secrets(secrets).resolve))
+
+    watcher = SettingsWatcher(path, {}, Settings.load(path, {}), check=check)
+    for text in ("hint_fields: [b]\nkey_pepper: env:Q\n", "hint_fields: 7\n"):
+        path.write_text(text)
+        assert not any(watcher.poll() for _ in range(3))
+    secrets["Q"] = "y" * 32
+    assert not any(watcher.poll() for _ in range(3))
+    assert watcher.current.hint_fields == ("a",)
+
+
 def test_what_is_wrong_with_the_file_is_told_until_it_is_as_it_was_before(tmp_path: Path) -> None:
     good = "hint_fields: [a]\n"
     path = written(tmp_path, good)

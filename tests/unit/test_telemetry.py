@@ -6,6 +6,7 @@ from decimal import Decimal
 from structlog.testing import capture_logs
 
 from adapters.telemetry import PrometheusTelemetry
+from service.domain.errors import ERRORS, Reason
 from service.domain.events import Usage
 from service.domain.failure import FailureKind
 from service.domain.money import Cost
@@ -62,3 +63,30 @@ def test_usage_without_a_cost_counts_tokens_only() -> None:
     assert "eurouter_tokens_total{" in shown
     assert "eurouter_cost_total{" not in shown
     assert "eurouter_tokens_by_kind_total{" not in shown
+
+
+def test_what_is_ours_to_mend_is_shown_as_0_before_it_happens_once_its_method_or_provider_was_asked() -> None:
+    telemetry, asked = PrometheusTelemetry(), endpoint()
+    assert "eurouter_requests_total{" not in telemetry.render().decode()
+    telemetry.request_started()
+    telemetry.request_finished("grpc", "Ask", "ok", 0.1)
+    telemetry.attempt(asked, "ok", 0.1)
+    shown = telemetry.render().decode().splitlines()
+    ours = {reason for reason in Reason if ERRORS[reason].fault == "us"}
+    assert Reason.PROVIDER_QUOTA_SPENT in ours
+    for outcome, count in (("ok", 1), *((reason.value, 0) for reason in ours)):
+        assert f'eurouter_requests_total{{door="grpc",method="Ask",outcome="{outcome}"}} {count}.0' in shown
+    assert sum(line.startswith("eurouter_requests_total") for line in shown) == len(ours) + 1
+    where = f'provider="{asked.provider.slug}"'
+    for outcome, count in {"ok": 1, "auth": 0, "quota": 0, "model_missing": 0}.items():
+        assert f'eurouter_upstream_attempts_total{{outcome="{outcome}",{where}}} {count}.0' in shown
+
+
+def test_a_call_that_is_refused_is_counted_and_its_time_is_not() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.request_refused("http", "chat/completions", "SHUTTING_DOWN")
+    shown = telemetry.render().decode().splitlines()
+    where = 'door="http",method="chat/completions"'
+    assert f'eurouter_requests_total{{{where},outcome="SHUTTING_DOWN"}} 1.0' in shown
+    assert f"eurouter_request_seconds_count{{{where}}} 0.0" in shown
+    assert "eurouter_requests_in_flight 0.0" in shown

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -30,10 +31,25 @@ from adapters import logs
 from adapters.otlp.encode import SCHEMA, resource_of, spans_request
 from adapters.otlp.opening import who
 from adapters.otlp.spans import OtlpTracer, RecordedSpan
+from adapters.providers import spans as exchange_spans
+from adapters.providers.exchange import Exchange
+from adapters.providers.faults import Bounds
 from adapters.providers.secrets import Secrets
 from service.attempt_spans import _KNOWN, address_of
-from service.domain.tracing import Kind, Remote, Span, current, remote_of, traceparent_of, unsampled
-from service.edge import grpc_services
+from service.domain.catalog import Timeouts
+from service.domain.errors import ERRORS, Reason
+from service.domain.failure import Failure, FailureKind, UpstreamError
+from service.domain.tracing import (
+    Kind,
+    Remote,
+    Span,
+    current,
+    is_fault,
+    remote_of,
+    traceparent_of,
+    unsampled,
+)
+from service.edge import grpc_services, spans
 from service.edge.grpc_calls import full_name
 from service.settings import Settings, SettingsError
 from service.settings.show import problems
@@ -59,6 +75,7 @@ def test_a_header_that_is_written_is_read_as_the_same_span(trace: int, span: int
     "given",
     [
         *(None, "", "x", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01"),
+        *(f"00-{TRACE}-{SPAN}-01, 00-{TRACE}-{SPAN}-01", f"01-{TRACE}-{SPAN}-01-x, 01-{TRACE}-{SPAN}-01-x"),
         *(f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-more", f"00-{TRACE}-{SPAN}-1"),
     ],
 )
@@ -75,6 +92,30 @@ def test_a_trusted_caller_decides_and_of_the_rest_the_ratio_is_recorded() -> Non
     assert (strict.samples(sampled), open_.samples(unsampled_)) == (False, True)
     third = tracer(0.3)[0]
     assert 220 < sum(third.samples(None) for _ in range(1000)) < 380
+
+
+def test_an_error_is_what_the_operator_or_a_provider_must_mend_and_no_rate_limit() -> None:
+    errors = {reason for reason in Reason if is_fault(reason)}
+    assert {ERRORS[reason].fault for reason in errors} == {"us", "provider"}
+    others = {reason for reason in Reason if ERRORS[reason].fault in ("us", "provider")} - errors
+    assert others == {Reason.PROVIDER_RATE_LIMITED}
+    assert errors >= {Reason.PROVIDER_AUTH_FAILED, Reason.PROVIDER_MODEL_MISSING, Reason.PROVIDER_QUOTA_SPENT}
+    assert not errors & {Reason.NO_ENDPOINT_ALLOWED, Reason.DEADLINE_EXCEEDED, Reason.CANCELLED}
+
+
+def test_the_same_failure_is_the_same_at_both_doors() -> None:
+    made, over = tracer()
+    for reason in Reason:
+        for door in ("grpc", "http"):
+            span = made.start(door, Kind.SERVER, {})
+            recorded = spans.CallSpan(span, current.set(span))
+            if door == "grpc":
+                spans.end_grpc(recorded, reason.value)
+            else:
+                spans.end_http(recorded, reason.value, ERRORS[reason].http)
+        grpc, http = over[-2:]
+        assert grpc.attributes["error.type"] == http.attributes["error.type"] == reason.value
+        assert grpc.fault == http.fault == is_fault(reason), reason
 
 
 def test_a_span_is_told_once_and_changes_no_more() -> None:
@@ -102,11 +143,13 @@ def test_a_child_stands_in_its_parents_trace_and_begins_no_other() -> None:
 
 def test_a_span_keeps_no_text_and_no_events_without_end() -> None:
     made, _ = tracer()
-    span = made.start("a", Kind.SERVER, {})
+    span = made.start("a", Kind.SERVER, {"given": "x" * 5000})
     span.set("long", "x" * 5000)
     for _ in range(1000):
         span.event("e")
+    below = span.child("b", Kind.CLIENT, {"given": "x" * 5000})
     assert len(str(span.attributes["long"])) == 1024
+    assert len(str(span.attributes["given"])) == len(str(below.attributes["given"])) == 1024
     assert len(span.events) == 32
 
 
@@ -121,6 +164,25 @@ def test_whatever_a_value_is_it_arrives_as_it_is(attributes: dict[str, Any]) -> 
     (arrived,) = request.resource_spans[0].scope_spans[0].spans
     found = {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in arrived.attributes}
     assert found == attributes
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError(), UpstreamError(Failure(FailureKind.TIMEOUT, "late"))])
+@pytest.mark.parametrize(("due_to", "due"), [("deadline", 0.0), ("deadline", 60.0), ("total", 0.0)])
+async def test_an_exchange_that_its_callers_time_ended_says_so_whoever_noticed_it(
+    raised: BaseException, due_to: Literal["total", "deadline"], due: float
+) -> None:
+    async def ends() -> Exchange:
+        raise raised
+
+    made, over = tracer()
+    span = exchange_spans.begin(made.start("a", Kind.INTERNAL, {}), "http://h", "/p")
+    bounds = Bounds("alpha", Timeouts(), asyncio.get_running_loop().time() + due, due_to)
+    with pytest.raises(type(raised)):
+        await exchange_spans.answered(span, ends(), bounds)
+    otherwise = "timeout" if isinstance(raised, UpstreamError) else "cancelled"
+    is_deadline = due_to == "deadline" and not due
+    assert over[0].attributes["error.type"] == ("deadline" if is_deadline else otherwise)
+    assert over[0].fault == (not is_deadline and otherwise == "timeout")
 
 
 def test_a_text_that_no_utf_8_has_does_not_cost_its_batch() -> None:
@@ -148,6 +210,8 @@ def test_every_name_is_one_of_the_conventions_or_ours() -> None:
     assert {name for name in used if not name.startswith("eurouter.")} <= known
     page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     assert {name for name in used if not re.search(rf"`{re.escape(name)}[`=]", page)} == set()
+    # The pinned package calls all of gen_ai.* moved: a reader must find where they are now.
+    assert "https://github.com/open-telemetry/semantic-conventions-genai" in page
     assert Schemas.V1_44_0.value == SCHEMA
     assert set(_KNOWN.values()) <= {each.value for each in gen_ai_attributes.GenAiProviderNameValues}
 
@@ -243,4 +307,7 @@ def test_a_header_without_its_secret_is_named_before_anything_starts(tmp_path: P
     assert settings.telemetry.sample_ratio == 0.25
     secret, file = problems(settings, Secrets({}).resolve)
     assert secret.startswith("telemetry.headers.x-key: ")
-    assert file == f"telemetry.ca_file: there is no file {tmp_path}/none.pem"
+    assert file == (
+        f"telemetry.ca_file: there is no file {tmp_path}/none.pem: put it there (in Kubernetes: the Secret's key "
+        "'none.pem')"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from adapters.database.revisions import VERSION_TABLE
 from service.domain.consuming import Record
 from service.domain.publishing import Message
 from tests.support import postgres
@@ -23,12 +25,20 @@ SQLITE: Final = "database.sqlite.xz"
 POSTGRES: Final = "database.sql"
 KEPT: Final = "SHA256SUMS"
 
+_VERSION_ROW: Final = re.compile(rf"^COPY public\.{VERSION_TABLE} .*\n(\w+)$", re.MULTILINE)
+
 Json = dict[str, Any]
 
 
 def versions() -> list[str]:
     """The releases whose fixtures are kept."""
     return sorted(path.name for path in FIXTURES.iterdir() if path.is_dir()) if FIXTURES.exists() else []
+
+
+def heads() -> dict[str, str]:
+    """The newest revision that each release knows."""
+    dumps = {version: (FIXTURES / version / POSTGRES).read_text(encoding="utf-8") for version in versions()}
+    return {version: _VERSION_ROW.findall(dump)[0] for version, dump in dumps.items()}
 
 
 def is_tagged(version: str) -> bool:

@@ -22,5 +22,11 @@ def build_index(name: str, table: str, columns: Sequence[str], where: str | None
         op.create_index(name, table, list(columns), sqlite_where=condition)
         return
     with op.get_context().autocommit_block():
+        bind = op.get_bind()
+        limit = bind.exec_driver_sql("SHOW lock_timeout").scalar_one()
+        # It would limit the waits for the transactions of others, too, in which nobody waits behind us: an index
+        # would be thrown away, half built, whenever one is longer.
+        bind.exec_driver_sql("SET lock_timeout = 0")
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
         op.create_index(name, table, list(columns), postgresql_where=condition, postgresql_concurrently=True)
+        bind.exec_driver_sql(f"SET lock_timeout = '{limit}'")

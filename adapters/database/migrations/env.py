@@ -19,6 +19,9 @@ def _note_compatible(ctx: MigrationContext, step: MigrationInfo, heads: object, 
     run = ctx.connection.exec_driver_sql
     run(f"CREATE TABLE IF NOT EXISTS {COMPATIBLE_TABLE} (one SMALLINT PRIMARY KEY, revision TEXT NOT NULL)")
     run(f"DELETE FROM {COMPATIBLE_TABLE}")  # noqa: S608 - a constant
+    if ctx.dialect.name == "postgresql":
+        # It comes with an upgrade: roles whose rights were granted table by table have none to it.
+        run(f"GRANT SELECT ON {COMPATIBLE_TABLE} TO PUBLIC")
     run(f"INSERT INTO {COMPATIBLE_TABLE} VALUES (1, '{oldest}')")  # noqa: S608 - ours, four digits
 
 

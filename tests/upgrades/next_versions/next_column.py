@@ -3,13 +3,13 @@
 import sqlalchemy as sa
 from alembic import op
 
-from adapters.database.revisions import HEAD
+from tests.upgrades.next_release import OURS
 
 revision = "next_column"
-down_revision = HEAD
+down_revision = OURS
 branch_labels = None
 depends_on = None
-compatible_from = HEAD
+compatible_from = OURS
 
 
 def upgrade() -> None:

@@ -1,13 +1,13 @@
 """An index that is built while callers write."""
 
 from adapters.database.migrations.building import build_index
-from adapters.database.revisions import HEAD
+from tests.upgrades.next_release import OURS
 
 revision = "next_expands"
 down_revision = "next_column"
 branch_labels = None
 depends_on = None
-compatible_from = HEAD
+compatible_from = OURS
 
 
 def upgrade() -> None:
