@@ -6,6 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
 from adapters.providers.simulator import Script, Simulator
 from service.edge.kafka import names
 from tests.support.kafka_clients import Kafka
@@ -13,6 +15,7 @@ from tests.support.kafka_world import asked, kafka_world
 from tests.support.running import Rows, two_dialects
 
 
+@pytest.mark.slow
 async def test_a_record_for_a_server_that_starts_later_is_a_job_then_and_one_for_no_server_a_letter(
     kafka: Kafka, tmp_path: Path
 ) -> None:

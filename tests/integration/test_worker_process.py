@@ -107,6 +107,7 @@ async def test_a_worker_needs_no_key_and_no_certificate_of_the_doors(door: Respo
         await worker.ready()
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_database_is_away_says_so_and_works_when_it_is_back(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
