@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,18 @@ def hanging(server: Postgres) -> Iterator[None]:
     """The server takes what is sent, and does nothing; every process of it that runs now."""
     assert server.process is not None
     stopped = _below(server.process.pid)
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    _tell(stopped, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        _tell(stopped, signal.SIGCONT)
+
+
+def _tell(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        # A connection's process may be at its end.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 async def test_a_cancellation_while_the_database_hangs_is_not_turned_into_its_failure(
