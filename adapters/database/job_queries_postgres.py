@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from math import inf
 from typing import Final
 
 from adapters.database.job_rows import listed_of, stats_of
@@ -71,7 +72,7 @@ WITH RECURSIVE owners (owner) AS ({owners}), first AS MATERIALIZED (
   SELECT part.id FROM owners CROSS JOIN unnest($3::text[]) AS s (status) CROSS JOIN LATERAL (
     SELECT id FROM jobs
     WHERE jobs.owner = owners.owner AND jobs.status = s.status {group}
-      AND created_at <= now() - make_interval(secs => $5) {kept}
+      AND created_at <= to_timestamp($5) {kept}
     ORDER BY created_at, id LIMIT $4
   ) AS part LIMIT $4
 ), held AS MATERIALIZED (
@@ -126,7 +127,7 @@ def count_sql(*, everybody: bool, grouped: bool) -> str:
 
 @cache
 def cancel_sql(*, everybody: bool, grouped: bool, patient: bool = False) -> str:
-    """Arguments: owner (the first one), group, states, limit, least age. `patient` waits for what others hold."""
+    """Arguments: owner (the first one), group, states, limit, last time. `patient` waits for what others hold."""
     sql = _filtered(_CANCEL, everybody=everybody, grouped=grouped)
     return sql.replace("{lock}", "" if patient else "SKIP LOCKED")
 
@@ -161,15 +162,20 @@ class PostgresJobQueries:
         rows = await self._database.fetch(sql, which.owner or "", which.group, states)
         return dict.fromkeys(map(JobState, states), 0) | {JobState(row[0]): row[1] for row in rows}
 
-    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
+    async def now(self) -> float:
+        """One statement."""
+        rows = await self._database.fetch("SELECT extract(epoch FROM now())::float8")
+        return float(rows[0][0])
+
+    async def cancel_where(self, which: JobFilter, limit: int, accepted_by: float = inf) -> Sequence[str]:
         """One statement; another one, which waits, when others hold all that is left."""
         states = sorted((which.states or _LIVE) & _LIVE)
         shape = {"everybody": which.owner is None, "grouped": which.group is not None}
         values = (which.owner or "", which.group, states)
-        rows = await self._database.fetch(await self._cancel_sql(**shape), *values, limit, older_than)
+        rows = await self._database.fetch(await self._cancel_sql(**shape), *values, limit, accepted_by)
         if not rows:
             sql = await self._cancel_sql(**shape, patient=True)
-            rows = await self._database.fetch(sql, *values, limit, older_than)
+            rows = await self._database.fetch(sql, *values, limit, accepted_by)
         return [row[0] for row in rows]
 
     async def queue_stats(self, owner: str | None) -> Mapping[Priority, PriorityStats]:

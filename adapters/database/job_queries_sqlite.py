@@ -145,7 +145,11 @@ class SqliteJobQueries:
 
         return await self._database.read(_of_one_moment(work))
 
-    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
+    async def now(self) -> float:
+        """Asks no file: this process' clock is the one."""
+        return self._database.clock()
+
+    async def cancel_where(self, which: JobFilter, limit: int, accepted_by: float = inf) -> Sequence[str]:
         """Durable when this returns. Few at a time, so that others come in between."""
         clock = self._database.clock
 
@@ -153,7 +157,7 @@ class SqliteJobQueries:
             now, begin = clock(), time.perf_counter()
             ids: list[str] = []
             while len(ids) < limit and time.perf_counter() - begin < _CANCEL_SECONDS:
-                some = _to_cancel(connection, which, min(_AT_ONCE, limit - len(ids)), now, now - older_than)
+                some = _to_cancel(connection, which, min(_AT_ONCE, limit - len(ids)), now, accepted_by)
                 if some:
                     _cancel(connection, some, now, outbox=self._outbox.on)
                 ids += some

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from adapters.database.outbox_mode import OutboxMode
@@ -38,6 +39,7 @@ class SignallingJobs:
         self.count_jobs = jobs.count_jobs
         self.queue_stats = jobs.queue_stats
         self.runnable = jobs.runnable
+        self.now = jobs.now
 
     async def accept(self, new: NewJob) -> Accepted | Repeated | Conflict:
         """Work, once the job may begin."""
@@ -93,9 +95,9 @@ class SignallingJobs:
             self._to_publish()
         return cancelled
 
-    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
+    async def cancel_where(self, which: JobFilter, limit: int, accepted_by: float = inf) -> Sequence[str]:
         """News of every one."""
-        cancelled = await self._jobs.cancel_where(which, limit, older_than)
+        cancelled = await self._jobs.cancel_where(which, limit, accepted_by)
         self._signals.news(cancelled)
         if cancelled:
             self._to_publish()

@@ -86,18 +86,19 @@ class JobsHandler:
         """
         which = _filter_of(request, context.principal)
         _check_cancel(request, which)
-        begin = self._clock()
         cancelled = 0
-        while (now := self._clock()) < context.deadline:
-            try:
-                ids = await self._jobs.cancel_where(which, _BATCH, now - begin)
-            except StoreError as error:
-                raise _unavailable(
-                    error, f"; {cancelled} jobs were cancelled before: send it again for the rest"
-                ) from error
-            if not ids:
-                return pb.CancelJobsResponse(cancelled_count=cancelled)
-            cancelled += len(ids)
+        try:
+            # A moment on the store's clock: an age would count from when a statement gets its connection, and take
+            # what is accepted until then.
+            begin = await self._jobs.now()
+            while self._clock() < context.deadline:
+                ids = await self._jobs.cancel_where(which, _BATCH, begin)
+                if not ids:
+                    return pb.CancelJobsResponse(cancelled_count=cancelled)
+                cancelled += len(ids)
+        except StoreError as error:
+            more = f"; {cancelled} jobs were cancelled before: send it again for the rest"
+            raise _unavailable(error, more) from error
         message = f"the deadline passed when {cancelled} jobs were cancelled: send it again for the rest"
         raise ServiceError(Reason.DEADLINE_EXCEEDED, message)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from service.domain.jobs import JobState
@@ -95,8 +96,12 @@ class JobQueries(Protocol):
         """How many there are in each state of the filter; it costs an index entry for each."""
         ...
 
-    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
-        """Cancels up to `limit` jobs that were accepted at least so many seconds ago; their ids.
+    async def now(self) -> float:
+        """Unix seconds on the store's clock, the one that jobs are accepted by."""
+        ...
+
+    async def cancel_where(self, which: JobFilter, limit: int, accepted_by: float = inf) -> Sequence[str]:
+        """Cancels up to `limit` jobs that were accepted up to that time on the store's clock; their ids.
 
         Empty: there is none left; fewer than `limit` says nothing. One transaction, in which claims find nothing
         to wait for. The last event of each is written without a body: whoever reads it puts the object there.

@@ -274,11 +274,12 @@ async def test_a_cancel_leaves_what_is_accepted_while_it_runs(idle: ResponsesDoo
     whole = store.cancel_where
     after: list[str] = []
 
-    async def slowly(which: Any, limit: int, older_than: float) -> list[str]:
-        found = list(await whole(which, limit, older_than))
+    async def slowly(which: Any, limit: int, accepted_by: float) -> list[str]:
+        # As long as one may wait for a connection.
+        await asyncio.sleep(0.2 if after else 0)
+        found = list(await whole(which, limit, accepted_by))
         if not after:
             after.extend(await accept(idle))
-            await asyncio.sleep(0.2)
         return found
 
     store.cancel_where = slowly
@@ -391,11 +392,11 @@ async def test_a_cancel_says_how_far_it_came_when_its_time_or_the_database_ends(
         store: Any = door.up.service.database.jobs
         whole = store.cancel_where
 
-        async def one_by_one(which: Any, _limit: int, older_than: float) -> list[str]:
+        async def one_by_one(which: Any, _limit: int, accepted_by: float) -> list[str]:
             await asyncio.sleep(0.4)
             if failing:
                 raise StoreError("away")
-            return list(await whole(which, 1, older_than))
+            return list(await whole(which, 1, accepted_by))
 
         store.cancel_where = one_by_one
         failing = False

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from eurouter.v1 import response_events_pb2 as events_pb
 from eurouter.v1 import response_object_pb2 as object_pb
@@ -211,10 +212,13 @@ class FakeJobs:
         self._ask("count_jobs")
         return dict.fromkeys(which.states or JobState, 0) | Counter(row.job.state for row in self._which(which))
 
-    async def cancel_where(self, which: JobFilter, limit: int, older_than: float = 0.0) -> Sequence[str]:
+    async def now(self) -> float:
+        self._ask("now")
+        return self.clock()
+
+    async def cancel_where(self, which: JobFilter, limit: int, accepted_by: float = inf) -> Sequence[str]:
         self._ask("cancel_where")
-        now = self.clock()
-        rows = [row for row in self._which(which) if not row.job.over and row.created_at <= now - older_than]
+        rows = [row for row in self._which(which) if not row.job.over and row.created_at <= accepted_by]
         for row in rows[:limit]:
             row.job = jobs.cancel(row.job)
             row.events.append(b"")
