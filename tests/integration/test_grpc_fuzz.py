@@ -20,6 +20,12 @@ from structlog.testing import capture_logs
 from tests.support.running import InProcess, ask, running_service
 from tests.support.statuses import fields_of
 
+# Hypothesis' thread and the service's share one `random`: a request id made while a strategy draws looks as if the
+# strategy had asked for it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
+
 METHODS: Final = (
     "ChatService/CreateChatCompletion",
     "ChatService/StreamChatCompletion",
