@@ -58,7 +58,7 @@ class Place(BaseModel):
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[InProcess]:
-    quick = {"upstream": {"connect_seconds": 1, "first_byte_seconds": 1, "idle_seconds": 1}}
+    quick = {"upstream": {"connect_seconds": 5, "first_byte_seconds": 1, "idle_seconds": 1}}
     async with running_service(tmp_path, quick) as running:
         yield running
 
