@@ -104,7 +104,7 @@ async def test_a_missing_topic_is_told_with_what_makes_it_and_not_made(kafka: Ka
         f"there is no topic '{first.name}': make it by `{command}`, or let the service make it by the setting "
         "kafka.topics: create"
     )
-    assert heard.events == [("kafka_topic_check_failed", {"topic": first.name, "problem": problem})]
+    assert heard.events == [("kafka_topic_differs", {"topic": first.name, "problem": problem})]
     async with kafka.admin() as admin:
         assert first.name not in await admin.list_topics()
 
@@ -251,8 +251,11 @@ async def test_three_brokers_have_three_replicas_of_which_two_must_answer(three_
     wanted = wanted_topics(["submit"], "jobs", ["results"], "dlq", partitions=2)
     assert await settle(three_kafkas, wanted, "create") == []
     for spec in wanted:
-        found = await described(three_kafkas, spec.name)
-        assert {len(partition["replicas"]) for partition in found["partitions"]} == {3}
+        async with asyncio.timeout(30):
+            # The broker that is asked may not have heard of the topic yet.
+            while not (partitions := (await described(three_kafkas, spec.name))["partitions"]):
+                await asyncio.sleep(0.2)
+        assert {len(partition["replicas"]) for partition in partitions} == {3}
         assert await three_kafkas.settings(spec.name) == {**spec.config, "min.insync.replicas": "2"}
     assert await settle(three_kafkas, wanted, "check") == []
     fewer = [replace(spec, replication=2) for spec in wanted[:1]]
