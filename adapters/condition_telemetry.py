@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from adapters.condition_text import CONDITION, CONDITION_HELP, READY, READY_HELP
+
 
 class ConditionGauge:
     """One number for each part of a process. `registry` None: in the files of several processes."""
@@ -12,8 +14,8 @@ class ConditionGauge:
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self._registry = registry
         self._gauge = Gauge(
-            "eurouter_condition",
-            "Whether a part of the process is good: 1, or 0 where something is wrong that /readyz tells.",
+            CONDITION,
+            CONDITION_HELP,
             ("part",),
             registry=registry,
             # Of several processes of one machine the worst counts.
@@ -37,8 +39,8 @@ class ReadyGauge:
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self._gauge = Gauge(
-            "eurouter_ready",
-            "Whether the process is ready, as /readyz says: 1, or 0 while it waits, starts or drains.",
+            READY,
+            READY_HELP,
             registry=registry,
             # Not "live...": the parent's values of those are forgotten once it has waited.
             multiprocess_mode="mostrecent",

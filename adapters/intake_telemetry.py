@@ -6,7 +6,7 @@ told as they are: they hold no content.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -15,8 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.domain.consuming import ConsumerError, Place, Record
 from service.domain.intake import BatchOutcome
 
-CONSUMER_WORKS: Final = "consumer_works"
-CONSUMER_WORKS_NOT: Final = "consumer_works_not"
 CONSUMER_GIVEN_UP: Final = "consumer_given_up"
 INTAKE_STORE_FAILED: Final = "intake_store_failed"
 INTAKE_RECORDS_CRASHED: Final = "intake_records_crashed"
@@ -50,7 +48,6 @@ class _Consumers:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._problem: str | None = None
         self._shown: set[Place] = set()
         self._log = structlog.get_logger().bind()
 
@@ -60,14 +57,9 @@ class _Consumers:
         told = str(error) if isinstance(error, ConsumerError) else _type(error)
         self._log.warning(CONSUMER_GIVEN_UP, consumer=self._of, reason=failure, error=told)
 
-    def problem(self, problem: str | None) -> None:
-        """A sentence on why nothing is read; None: records are. A change is logged."""
-        self._working.set(int(problem is None))
-        if problem is not None and problem != self._problem:
-            self._log.warning(CONSUMER_WORKS_NOT, consumer=self._of, problem=problem)
-        elif problem is None and self._problem is not None:
-            self._log.info(CONSUMER_WORKS, consumer=self._of)
-        self._problem = problem
+    def working(self, *, working: bool) -> None:
+        """Whether records are read."""
+        self._working.set(int(working))
 
     def lag(self, lag: Mapping[Place, int]) -> None:
         """How many records come after those that were read, of each partition that is read here."""
@@ -81,9 +73,12 @@ class _Consumers:
 
 
 class PrometheusIntakeTelemetry(_Consumers):
-    """Counts what a process's intake does. `registry` None: in the files of several processes."""
+    """Counts what a process's intake does. `registry` None: in the files of several processes.
 
-    def __init__(self, registry: CollectorRegistry | None) -> None:
+    `reasons`: those that dead letters may have.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None, *, reasons: Iterable[str] = ()) -> None:
         super().__init__(registry, "intake")
         self._read = Counter("eurouter_intake_records", "Records that came.", registry=registry)
         self._stored = Counter(
@@ -96,6 +91,9 @@ class PrometheusIntakeTelemetry(_Consumers):
         self._letters = Counter(
             "eurouter_intake_dead_letters", "Dead letters, by their reason.", ("reason",), registry=registry
         )
+        # A series that begins above 0 has grown by nothing for Prometheus.
+        for reason in reasons:
+            self._letters.labels(reason)
         self._batches = Histogram(
             "eurouter_intake_batch_seconds",
             "For how long batches were judged and stored, tries included, in seconds.",

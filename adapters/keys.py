@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from service.domain.calls import Principal
@@ -106,9 +106,9 @@ class SettingsKeys:
     """Keys over rows that may be exchanged at any time: `rows` is asked for every call.
 
     An index is made when `rows()` gives another object than before, so it must give the same one while
-    nothing has changed. `pepper()` keys the hashes. Without any row everybody is `local`, unless
-    `open_without_keys` is False: then a client certificate is the only way in, and whoever comes here
-    has none that fits.
+    nothing has changed. `pepper()` keys the hashes. Without any row everybody is the owner `local`, as its row
+    says if there is one, unless `open_without_keys` is False: then a client certificate is the only way in, and
+    whoever comes here has none that fits.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class SettingsKeys:
 
     def _local(self) -> Principal:
         row = next((owner for owner in self._owners() if owner.name == LOCAL.owner), None)
-        return LOCAL if row is None or not row.fetch_media else replace(LOCAL, fetch_media=True)
+        return LOCAL if row is None else _of_owner(row)
 
     def _index(self, rows: Sequence[KeyRow]) -> dict[str, _Known]:
         owners = self._owners()
@@ -178,13 +178,13 @@ class CertificateOwners:
         """The principal for a certificate's names (subject alternative names, then the common name)."""
         owners = self._owners()
         if owners is not self._indexed:
-            self._principals = {
-                name: Principal(owner=owner.name, floor=owner.floor, fetch_media=owner.fetch_media)
-                for owner in owners
-                for name in owner.certificates
-            }
+            self._principals = {name: _of_owner(owner) for owner in owners for name in owner.certificates}
             self._indexed = owners
         return next((self._principals[name] for name in names if name in self._principals), None)
+
+
+def _of_owner(row: OwnerRow) -> Principal:
+    return Principal(owner=row.name, floor=row.floor, fetch_media=row.fetch_media)
 
 
 def _principal(row: KeyRow, owner: OwnerRow | None) -> Principal:

@@ -14,7 +14,10 @@ from typing import Any, Final, Literal
 import orjson
 import structlog
 
+from service.domain import crash
 from service.domain.tracing import current
+
+LIBRARY: Final = "library"
 
 LogFormat = Literal["auto", "json", "console"]
 
@@ -55,23 +58,38 @@ def _json_line(_logger: Any, method: str, event: MutableMapping[str, Any]) -> by
 
 
 class OfLibraries(logging.Handler):
-    """Libraries log through the standard library: only their warnings matter, and they never see content.
+    """Libraries log through the standard library: only their warnings matter.
 
-    Every line goes the same way as ours, so that nobody has to read two forms.
+    They never see content, but for the event loop, which has whatever tasks fail with. Every line goes the same
+    way as ours, so that nobody has to read two forms.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs it under the name of its logger."""
-        message = record.getMessage()
+        message = _of_event_loop(record) if record.name == _EVENT_LOOP else record.getMessage()
         # aiokafka's clients try again by themselves, and a new cluster or topic begins with these. What lasts is
         # told by whoever uses the client.
         if record.name.startswith("aiokafka") and any(word in message for word in _PASSING):
             return
-        error = record.exc_info[0] if record.exc_info else None
-        values = {"error_type": error.__name__} if error else {}
-        structlog.get_logger().log(record.levelno, "library", logger=record.name, message=message, **values)
+        error = record.exc_info[1] if record.exc_info else None
+        values = crash.describe(error) if error else {}
+        structlog.get_logger().log(record.levelno, LIBRARY, logger=record.name, message=message, **values)
 
 
+def _of_event_loop(record: logging.LogRecord) -> str:
+    """What it says, without what it shows of futures, handles and callbacks: their reprs have exceptions, results
+    and arguments in them.
+
+    They stand in the lines below the first (asyncio's and uvloop's `default_exception_handler`), behind "Exception
+    in callback" and where a message has its placeholders.
+    """
+    first = str(record.msg).partition("\n")[0]
+    return _IN_CALLBACK if first.startswith(_IN_CALLBACK) else first
+
+
+_EVENT_LOOP: Final = "asyncio"
+"""The logger of uvloop too."""
+_IN_CALLBACK: Final = "Exception in callback"
 _PASSING: Final = (
     "GroupCoordinatorNotAvailableError",
     "LeaderNotAvailableError",

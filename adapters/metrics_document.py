@@ -23,8 +23,8 @@ from adapters.otlp.sender import Sender
 from adapters.process_telemetry import ProcessTelemetry
 from adapters.queue_gauges import QueueGauges
 from adapters.relay_telemetry import OutboxGauges, PrometheusRelayTelemetry
-from adapters.telemetry import PrometheusTelemetry
-from adapters.worker_telemetry import PrometheusWorkerTelemetry
+from adapters.telemetry import OUTCOMES_AT_PROVIDERS, PrometheusTelemetry
+from adapters.worker_telemetry import OUTCOMES, PrometheusWorkerTelemetry
 
 PAGE: Final = Path("docs/metrics.md")
 
@@ -32,10 +32,19 @@ _START: Final = """\
 # Metrics
 
 In Prometheus' text format at `/metrics` of the admin port: 9090 of `eurouter serve` (`admin.port`), 9091 of
-`eurouter work` (`jobs.admin_port`). No label's values can be invented by callers. A metric with labels is missing
-until something was counted: write rules so that a missing one does no harm. Outcomes that an operator must mend
-are there as 0 from the first call of their method, the first attempt at their provider, or the worker's start:
-Prometheus sees no growth in what begins above 0.
+`eurouter work` (`jobs.admin_port`). No label's values can be invented by callers.
+
+Prometheus sees no growth in a series that begins above 0. What the alerts count is therefore shown as 0 before it
+happens. Any other metric with labels is missing until something was counted: write rules so that it does no harm.
+
+| metric | shown as 0 from | outcomes or reasons | series |
+|---|---|---|---|
+{zeros}
+Together 342 series of `eurouter serve` with a key for every provider of the catalogue that ships, no Kafka and no
+collector.
+
+Endpoints that left the catalogue are shown until it has changed once more, so that servers which name new models
+with each start don't fill memory. Of several serving processes (`processes`) their series stay until a restart.
 
 Of counters take `sum(rate(...))` over replicas. Of gauges that tell of the whole database every replica shows the
 same: take `max`. A histogram NAME is shown as `NAME_bucket` (with the label `le`), `NAME_sum` and `NAME_count`.
@@ -43,6 +52,26 @@ same: take `max`. A histogram NAME is shown as `NAME_bucket` (with the label `le
 Alert rules and dashboards made of them stand in `deploy/kubernetes/components/monitoring`; what to do when an
 alert fires, in [runbooks](runbooks/README.md).
 """
+
+SHOWN_AS_ZERO: Final = (
+    (
+        "eurouter_requests_total",
+        "the start",
+        "`ok`, and our own faults; of methods that ask providers also those of providers and of our account",
+        "5 a method, 13 of one that asks",
+    ),
+    (
+        "eurouter_upstream_attempts_total",
+        "when a catalogue is loaded in which a provider has a key and an endpoint",
+        "`ok`, and the failures that say something of the provider",
+        f"{len(OUTCOMES_AT_PROVIDERS)} a provider",
+    ),
+    ("eurouter_media_fetches_total", "the start", "`ok`, `unreachable`, `timeout`", "3 a kind"),
+    ("eurouter_job_runs_total", "the worker's start", "all", str(len(OUTCOMES))),
+    ("eurouter_intake_dead_letters_total", "the start, where Kafka is set", "all", "1 a reason"),
+    ("eurouter_spans_dropped_total", "the start, where a collector is set", "all", "2"),
+)
+"""What is there before it was counted: its metric, since when, which of it, and how many series that is."""
 
 _NOBODY: Final[Any] = None
 """In place of a database: who only makes a gauge asks none."""
@@ -111,7 +140,8 @@ def _in(registry: CollectorRegistry) -> Iterator[Metric]:
 
 def page() -> str:
     """The whole page."""
-    return _START + "".join(_section(title, found) for title, found in metrics().items())
+    zeros = "".join(f"| `{name}` | {' | '.join(told)} |\n" for name, *told in SHOWN_AS_ZERO)
+    return _START.replace("{zeros}", zeros) + "".join(_section(title, found) for title, found in metrics().items())
 
 
 def _section(title: str, found: tuple[Metric, ...]) -> str:

@@ -15,6 +15,8 @@ from typing import Final
 from cryptography import x509
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from adapters.endpoint_series import ShownEndpoints
+from service.domain.catalog import Catalog
 from service.domain.failure import FailureKind
 
 PERIOD: Final = 60.0
@@ -71,6 +73,10 @@ class ProcessTelemetry:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        # The files of several processes can't lose a series.
+        self._drops = registry is not None
+        self._shown = ShownEndpoints()
+        self._ever: set[tuple[str, FailureKind]] = set()
         self._cooled: set[tuple[str, FailureKind]] = set()
 
     def loop_lag(self, seconds: float) -> None:
@@ -85,6 +91,17 @@ class ProcessTelemetry:
         for endpoint, kind in self._cooled - now:
             self._cooling.labels(endpoint, kind.value).set(0)
         self._cooled = now
+        self._ever |= now
+
+    def declare(self, catalog: Catalog) -> None:
+        """This catalogue is in force now: the series of endpoints that left go."""
+        if not self._drops:
+            return
+        shown = self._shown.of(catalog)
+        for gone in [each for each in self._ever if each[0] not in shown]:
+            self._cooling.remove(gone[0], gone[1].value)
+            self._ever.discard(gone)
+            self._cooled.discard(gone)
 
     async def watch_cooling(self, resting: Callable[[], Mapping[str, FailureKind]]) -> None:
         """Shows again and again what `resting` gives, until cancelled."""

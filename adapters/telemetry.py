@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import structlog
@@ -22,15 +23,32 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import Metric
 
+from adapters.endpoint_series import ShownEndpoints
 from adapters.usage_telemetry import UsageCounters
-from service.domain.catalog import Endpoint
+from service.domain.catalog import Catalog, Endpoint, ProviderStatus
+from service.domain.crash import describe
 from service.domain.errors import ERRORS, Reason
 from service.domain.events import Usage
-from service.domain.failure import OPERATORS_FAULT, FailureKind
+from service.domain.failure import HARMS_HEALTH, OPERATORS_FAULT, REASONS, FailureKind
 
 ATTEMPT_FAILED: Final = "attempt_failed"
+ATTEMPT_CRASHED: Final = "attempt_crashed"
 
-_OURS: Final = tuple(reason.value for reason in Reason if ERRORS[reason].fault == "us")
+# A series that begins above 0 has grown by nothing for Prometheus: no alert would see a process's first failure.
+# What alerts count is there as 0 as soon as its labels are known, and nothing else is: most would stay 0 for ever.
+_OUR_OWN: Final = tuple(
+    reason.value for reason in Reason if ERRORS[reason].fault == "us" and reason not in REASONS.values()
+)
+_OF_PROVIDERS: Final = tuple(
+    reason.value
+    for reason in Reason
+    if ERRORS[reason].fault in ("us", "provider") and reason.value not in _OUR_OWN
+)
+OUTCOMES_AT_PROVIDERS: Final = (
+    "ok",
+    *(kind.value for kind in FailureKind if kind in HARMS_HEALTH | {FailureKind.UNKNOWN}),
+)
+"""Outcomes of attempts that say something of the provider: nothing that callers asked wrongly or gave up."""
 
 # One more series per label set, which nothing asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -98,8 +116,15 @@ class PrometheusTelemetry:
         )
         self._usage = UsageCounters(registry)
         self._endpoint_in_flight, self._passed_over = _counted_endpoints(registry)
+        self._shown = ShownEndpoints()
+        self._counted: set[str] = set()
         self._by_request: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._by_attempt: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+
+    def request_offered(self, door: str, method: str, *, asks: bool) -> None:
+        """Calls of this method may come from now on; `asks`: they are passed on to providers."""
+        for outcome in ("ok", *_OUR_OWN, *(_OF_PROVIDERS if asks else ())):
+            self._requests.labels(door, method, outcome)
 
     def request_started(self) -> None:
         """A call was admitted."""
@@ -120,20 +145,34 @@ class PrometheusTelemetry:
         key = (door, method, outcome)
         found = self._by_request.get(key)
         if found is None:
-            # A series that begins above 0 has grown by nothing for Prometheus: what alerts count begins at 0.
-            for ours in _OURS:
-                self._requests.labels(door, method, ours)
             found = (self._requests.labels(*key), self._seconds.labels(door, method))
             self._by_request[key] = found
         return found
+
+    def declare(self, catalog: Catalog) -> None:
+        """The endpoints of this catalogue may be asked from now on. Providers of one before stay as they are.
+
+        The series of endpoints that left go, except in the files of several processes, which can't lose any.
+        """
+        if self.shared_registry is not None:
+            self._drop_all_but(self._shown.of(catalog))
+        endpoints = (endpoint for model in catalog.models.values() for endpoint in model.endpoints)
+        for slug in {e.provider.slug for e in endpoints if e.provider.status is ProviderStatus.ACTIVE}:
+            for outcome in OUTCOMES_AT_PROVIDERS:
+                self._attempts.labels(slug, outcome)
+
+    def _drop_all_but(self, endpoints: AbstractSet[str]) -> None:
+        self._usage.keep(endpoints)
+        for gone in self._counted - endpoints:
+            self._endpoint_in_flight.remove(gone)
+            self._passed_over.remove(gone)
+        self._counted &= endpoints
 
     def attempt(self, endpoint: Endpoint, outcome: str, seconds: float) -> None:
         """An upstream attempt ended."""
         key = (endpoint.provider.slug, outcome)
         found = self._by_attempt.get(key)
         if found is None:
-            for kind in OPERATORS_FAULT:
-                self._attempts.labels(key[0], kind.value)
             found = (self._attempts.labels(*key), self._attempt_seconds.labels(key[0]))
             self._by_attempt[key] = found
         found[0].inc()
@@ -146,6 +185,12 @@ class PrometheusTelemetry:
             level, ATTEMPT_FAILED, endpoint=endpoint.id, kind=kind.value, attempt=number, request_id=request_id
         )
 
+    def attempt_crashed(self, endpoint: Endpoint, error: Exception, request_id: str, number: int) -> None:
+        """Logs where a fault of ours ended an attempt, never the error's words: they may quote the prompt."""
+        structlog.get_logger().error(
+            ATTEMPT_CRASHED, endpoint=endpoint.id, attempt=number, request_id=request_id, **describe(error)
+        )
+
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """A stream's first visible event came."""
         self._first_token.labels(endpoint.provider.slug).observe(seconds)
@@ -156,10 +201,12 @@ class PrometheusTelemetry:
 
     def endpoint_in_flight(self, endpoint_id: str, calls: int) -> None:
         """So many calls are under way at the endpoint."""
+        self._counted.add(endpoint_id)
         self._endpoint_in_flight.labels(endpoint_id).set(calls)
 
     def passed_over(self, endpoint: Endpoint) -> None:
         """A call found the endpoint full."""
+        self._counted.add(endpoint.id)
         self._passed_over.labels(endpoint.id).inc()
 
     def render(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from prometheus_client import CollectorRegistry, Counter
 
 from service.domain.catalog import Endpoint
@@ -31,6 +33,7 @@ class UsageCounters:
             ("endpoint", "model", "currency"),
             registry=registry,
         )
+        self._names: dict[str, tuple[str, str]] = {}
         self._by_endpoint: dict[str, tuple[Counter, Counter]] = {}
         self._by_kind: dict[tuple[str, str], Counter] = {}
         self._by_currency: dict[tuple[str, str], Counter] = {}
@@ -42,6 +45,7 @@ class UsageCounters:
             labels = (endpoint.provider.slug, endpoint.model)
             found = (self._tokens.labels(*labels, "input"), self._tokens.labels(*labels, "output"))
             self._by_endpoint[endpoint.id] = found
+            self._names[endpoint.id] = labels
         found[0].inc(usage.input_tokens)
         found[1].inc(usage.output_tokens)
         if usage.cached_tokens:
@@ -55,6 +59,25 @@ class UsageCounters:
                 self._add_kind(endpoint, "audio_input" if name == AUDIO_INPUT else "audio_output", count)
         if usage.cost is not None:
             self._add_cost(endpoint, usage.cost.currency, float(usage.cost.amount))
+
+    def keep(self, endpoints: AbstractSet[str]) -> None:
+        """Drops the series of all other endpoints. Not for several processes: their files keep what they have."""
+        gone = self._names.keys() - endpoints
+        for key in [key for key in self._by_currency if key[0] in gone]:
+            self._cost.remove(key[0], self._names[key[0]][1], key[1])
+            del self._by_currency[key]
+        left = {names for endpoint, names in self._names.items() if endpoint not in gone}
+        kinds = [key for key in self._by_kind if key[0] in gone]
+        for endpoint, kind in kinds:
+            del self._by_kind[endpoint, kind]
+            if self._names[endpoint] not in left:
+                self._kinds.remove(*self._names[endpoint], kind)
+        for endpoint in gone:
+            names = self._names.pop(endpoint)
+            del self._by_endpoint[endpoint]
+            if names not in left:
+                self._tokens.remove(*names, "input")
+                self._tokens.remove(*names, "output")
 
     def _add_kind(self, endpoint: Endpoint, kind: str, count: int) -> None:
         key = (endpoint.id, kind)

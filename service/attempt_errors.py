@@ -17,11 +17,21 @@ BUSY_AGAIN: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failed attempt. `refusal` is set when the dialect refused to build the call: nothing was sent."""
+    """A failed attempt. `refusal` is set when the dialect refused to build the call: nothing was sent.
+
+    `crash` is a bug of ours that ended it.
+    """
 
     endpoint: Endpoint
     failure: Failure
     refusal: ServiceError | None = None
+    crash: Exception | None = None
+
+
+def crashed(endpoint: Endpoint, error: Exception) -> Failed:
+    """An attempt that a bug of ours ended. The exception's words stay inside: they may quote the request."""
+    text = f"a fault of this service ended the attempt ({type(error).__name__})"
+    return Failed(endpoint, Failure(FailureKind.UNKNOWN, text), crash=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +82,19 @@ def all_busy(failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision)
 
 def most_useful(
     failed: Sequence[Failed], busy: Sequence[Busy], decision: Decision, unfetched: Sequence[Unfetched] = ()
-) -> ServiceError:
+) -> Exception:
     """The error of the most useful failure; `failed` or `unfetched` holds one at least.
 
-    That is the last one which is neither the operator's misconfiguration nor a value that only this
-    endpoint's wire format can't take; without such a one the last refused value, then the first that could not
-    be fetched, both of which the caller can mend; else the last.
+    That is the last one which is neither the operator's misconfiguration nor a bug of ours nor a value that only
+    this endpoint's wire format can't take; without such a one the last refused value, then the first that could
+    not be fetched, both of which the caller can mend; else the last, a bug as it was raised.
     """
-    useful = [f for f in failed if f.refusal is None and f.failure.kind not in OPERATORS_FAULT]
+    useful = [f for f in failed if not (f.refusal or f.crash or f.failure.kind in OPERATORS_FAULT)]
     refused = [f for f in failed if f.refusal is not None]
     if unfetched and not (useful or refused):
         return unfetched[0].error
-    return error_of((useful or refused or failed)[-1], failed, (*busy, *unfetched), decision)
+    chosen = (useful or refused or failed)[-1]
+    return chosen.crash or error_of(chosen, failed, (*busy, *unfetched), decision)
 
 
 def error_of(

@@ -71,6 +71,10 @@ class AttemptSpans:
         """For the log."""
         self._telemetry.attempt_failed(endpoint, kind, request_id, number)
 
+    def attempt_crashed(self, endpoint: Endpoint, error: Exception, request_id: str, number: int) -> None:
+        """For the log."""
+        self._telemetry.attempt_crashed(endpoint, error, request_id, number)
+
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """A stream's first visible event came."""
         self._telemetry.first_token(endpoint, seconds)

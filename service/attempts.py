@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from service.adapt import Adapted
-from service.attempt_errors import Busy, Failed, Unfetched, all_busy, error_of, most_useful, out_of_time
+from service.attempt_errors import Busy, Failed, Unfetched, all_busy, crashed, error_of, most_useful, out_of_time
 from service.capacity import Capacity
 from service.domain.calls import CallContext
 from service.domain.catalog import Endpoint
@@ -82,7 +82,7 @@ class Attempts:
         However it ends: `release` when what the attempt began is over.
 
         Raises:
-            ServiceError: none did, or time ran out.
+            ServiceError: none did, or time ran out. What else was raised in the last, where no failure says more.
         """
         while True:
             adapted = await self._next()
@@ -114,9 +114,8 @@ class Attempts:
             except asyncio.CancelledError:
                 self.ended("cancelled")
                 raise
-            except Exception:
-                self.ended(FailureKind.UNKNOWN)
-                raise
+            except Exception as error:  # noqa: BLE001  the next endpoint's dialect or address may not have the bug
+                self._crashed(error)
 
     def failed_after_commit(self, failure: Failure, usage: Usage | None) -> ServiceError:
         """Records a failure after which nothing may fall back any more, and gives its error; `usage` so far."""
@@ -236,8 +235,7 @@ class Attempts:
         if not waited_for:
             return None
         until = self._waits().place_until(self._clock())
-        second = self._second_attempt()
-        if second is not None:
+        if second := self._second_attempt():
             # Once its Retry-After is over, that endpoint is asked, even if all full ones still are.
             until = min(until, second[0])
         return await self._places.wait(waited_for, until - self._clock())
@@ -267,6 +265,15 @@ class Attempts:
     def _may_try(self) -> bool:
         return len(self._failed) < self._settings.max_attempts
 
+    def _crashed(self, error: Exception) -> None:
+        """Puts a bug of ours on record; what `permit` raised inside the attempt is none, and is raised again."""
+        self.ended(FailureKind.UNKNOWN)
+        if self._context.permit is not None:
+            self._context.permit()
+        self._failed.append(crashed(self.current.endpoint, error))
+        # No cool-down: a request that trips over a bug everywhere would take all endpoints away from everybody.
+        self._telemetry.attempt_crashed(self.current.endpoint, error, self._context.request_id, len(self._failed))
+
     def _needs_longer(self, adapted: Adapted) -> None:
         """The running attempt's endpoint found the request too long: only endpoints with longer contexts are left.
 
@@ -277,9 +284,8 @@ class Attempts:
 
     def _long_enough(self, endpoint: Endpoint) -> bool:
         """Whether the request may fit the endpoint's context: one that is not stated counts as the shortest."""
-        if not self._too_long:
-            return True
-        return (endpoint.context_length or 0) > max(_context(attempt) for attempt, _ in self._too_long)
+        shorter = [tried.endpoint.context_length or 0 for tried, _ in self._too_long]
+        return not shorter or (endpoint.context_length or 0) > max(shorter)
 
     def _second_attempt(self) -> tuple[float, Attempt] | None:
         """When the soonest Retry-After is over, and the attempt to make again then; None when the call may not.
@@ -299,8 +305,7 @@ class Attempts:
             return None
         ready, attempt = second
         self._retried = True
-        wait = ready - self._clock()
-        if wait > 0:
+        if (wait := ready - self._clock()) > 0:
             await self._sleep(wait)
         return attempt
 
@@ -313,18 +318,13 @@ class Attempts:
         if not self._too_long or self._cut or not self._may_try():
             raise self._nothing_left()
         self._cut = True
-        attempt, before = max(self._too_long, key=lambda tried: _context(tried[0]))
+        attempt, before = max(self._too_long, key=lambda tried: tried[0].endpoint.context_length or 0)
         adapted = self._fitting.fit(attempt.endpoint, before.tokens // 2)
         if len(adapted.generation.turns) == len(before.generation.turns):
             raise self._nothing_left()
         return attempt, adapted
 
-    def _nothing_left(self) -> ServiceError:
-        busy = self._still_busy()
-        if busy:
+    def _nothing_left(self) -> Exception:
+        if busy := self._still_busy():
             return all_busy(self._failed, busy, self.decision)
         return most_useful(self._failed, self._places.busy, self.decision, self._unfetched)
-
-
-def _context(attempt: Attempt) -> int:
-    return attempt.endpoint.context_length or 0

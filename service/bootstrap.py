@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from adapters.condition_telemetry import ReadyGauge
 from adapters.keys import CertificateOwners, SettingsKeys
+from adapters.providers.secrets import SecretError
+from service.admin_place import OF_SERVICE
 from service.api.catalog import CatalogHandler
 from service.api.chat.handler import ChatHandler
 from service.api.dead_letters import DeadLettersHandler
 from service.api.jobs import JobsHandler
 from service.api.responses.handler import ResponsesHandler
 from service.api.routing import RoutingHandler
+from service.edge import spans
 from service.edge.admin import Admin, Health
 from service.edge.admission import Admission
 from service.edge.calls import Calls
@@ -31,7 +35,8 @@ from service.edge.http_jobs import HttpDeadLetters, HttpJobs
 from service.edge.http_responses import HttpResponses
 from service.edge.http_server import HttpOptions, HttpServer
 from service.edge.tls import HttpTls, TlsFiles
-from service.engine import Engine, Start, new_id
+from service.engine import Start, new_id
+from service.job_engine import JobEngine
 from service.kafka_letters import dead_letters
 from service.kafka_side import KafkaSide, leave
 from service.process import Parts, Process
@@ -45,7 +50,7 @@ __all__ = ["Service", "Start"]
 _TLS_POLL_SECONDS: Final = 5.0
 
 
-class Service(Engine):
+class Service(JobEngine):
     """One serving process, built from settings. `process` runs it; the rest is there for those who look in."""
 
     def __init__(self, settings: Settings, start: Start) -> None:
@@ -56,7 +61,7 @@ class Service(Engine):
             OSError: a TLS file can't be read.
         """
         super().__init__(settings, start)
-        self.admission = Admission(self.telemetry, time.monotonic)
+        self.admission = Admission(self.telemetry, time.monotonic, self.live.admission)
         self._heartbeats = Heartbeats(self.live.heartbeat, time.monotonic)
         self._http_tls = _http_tls(settings.http.tls)
         self.process = Process(self._parts(settings, start))
@@ -80,7 +85,8 @@ class Service(Engine):
         )
         routing = RoutingHandler(self.catalog, self.router, self.live.chat, clock=time.monotonic)
         certificates = settings.grpc.tls.client_ca is not None
-        wrap = GrpcCalls(calls, self.admission, certificates=certificates, tracer=self.tracer)
+        where = spans.server(settings.grpc.host, settings.grpc.port)
+        wrap = GrpcCalls(calls, self.admission, certificates=certificates, tracer=self.tracer, where=where)
         open_to_all = GrpcCalls(calls, self.admission, public=True)
         services = (
             chat_service(wrap, chat),
@@ -90,7 +96,7 @@ class Service(Engine):
             jobs_service(wrap, jobs, letters),
         )
         app = HttpApp(
-            HttpCalls(calls, self.admission, self.tracer),
+            HttpCalls(calls, self.admission, self.tracer, spans.server(settings.http.host, settings.http.port)),
             HttpChat(chat, self._heartbeats, self.live.hint_fields),
             HttpResponses(responses, stored, background, self._heartbeats, self.live.hint_fields),
             catalog,
@@ -116,17 +122,20 @@ class Service(Engine):
             owners=self.live.owner_rows,
             open_without_keys=lambda: open_without_keys,
         )
+        # Read before the first call, or it could be gone by then.
+        with suppress(SecretError):
+            self._pepper()
         by_certificate = CertificateOwners(self.live.owner_rows)
         return Calls(keys, self.live.deadlines, time.monotonic, by_certificate)
 
     def _pepper(self) -> bytes:
+        # A Secret that lost its key must not turn every caller away: the condition `secrets` tells of it.
         reference = self.watcher.current.key_pepper
-        return self.secrets.resolve(reference).encode() if reference else b""
+        return self.secrets.last(reference).encode() if reference else b""
 
     def _admin(self, settings: Settings, opened: Admin | None) -> HttpServer:
         if opened is None:
-            options = HttpOptions(settings.admin.host, settings.admin.port)
-            return Admin(options, self.readiness, self.telemetry.render).server
+            return Admin(OF_SERVICE.options(settings), self.readiness, self.telemetry.render).server
         opened.health, opened.metrics = self.readiness, self.telemetry.render
         return opened.server
 

@@ -1,6 +1,7 @@
-"""The command `eurouter`: reads arguments, calls what does the work, turns errors into a line and an exit code.
+"""The command `eurouter`: calls what does the work, turns errors into a line and an exit code.
 
-Exit codes: 0 done, 1 something is wrong (said on stderr), 2 the command line is.
+Which arguments there are is known to service.arguments. Exit codes: 0 done, 1 something is wrong (said on stderr),
+2 the command line is.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from service import dlq_cli
+from service.arguments import parser_of
 from service.sigterm import ended_by_sigterm
 
 if TYPE_CHECKING:
@@ -48,15 +49,14 @@ def main(
 def _main(arguments: Sequence[str] | None, env: Mapping[str, str], program: str) -> int:
     from service.settings import CONFIG, Settings, SettingsError
 
-    options = _parser(program).parse_args(arguments)
+    options = parser_of(program).parse_args(arguments)
     named = getattr(options, "config", None) or env.get(CONFIG) or None
     config = None if named is None else Path(named)
     try:
         match options.command:
-            case "serve":
-                return _serve(Settings.load(config, env), config, env, options)
-            case "work":
-                return _work(Settings.load(config, env), config, env, wait=options.wait)
+            case "serve" | "work":
+                found = _settings(config, env, options)
+                return found if isinstance(found, int) else _run(found, config, env, options)
             case "config":
                 return _check(Settings.load(config, env), config, env)
             case "db":
@@ -71,137 +71,25 @@ def _main(arguments: Sequence[str] | None, env: Mapping[str, str], program: str)
         return _fail(str(error))
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="eurouter",
-        description="LLM routing as a gRPC and HTTP service.",
-        epilog="Every setting with its default: `eurouter config check`, explained in docs/settings.md.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('eurouter')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_serve(commands.add_parser)
-    _add_work(commands.add_parser, program)
+def _settings(config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> Settings | int:
+    """What they are; an exit code: the process waited for their file, and was told to stop."""
+    from service.settings import Settings, SettingsFileError
 
-    config = commands.add_parser("config", help="check the settings: config check").add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    about = "check settings and catalogue, and print what came of them"
-    check = config.add_parser("check", help=about, description=f"{_sentence(about)} No secret is shown.")
-    _add_config(check)
+    try:
+        return Settings.load(config, env)
+    except SettingsFileError:
+        if config is None or not options.wait:
+            raise
+    from service.admin_place import OF_SERVICE, OF_WORKER
+    from service.waiting_for_settings import wait_for_settings
 
-    _add_database(commands.add_parser)
-    dlq_cli.add_commands(commands.add_parser, _add_config)
-
-    keys = commands.add_parser("keys", help="make API keys: keys create").add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    about = "make a key; it is shown once and stored nowhere"
-    create = keys.add_parser("create", help=about, description=f"{_sentence(about)} The settings get its hash.")
-    _add_config(create)
-    create.add_argument("--name", required=True, help="what the key is for, for people")
-    create.add_argument("--owner", required=True, help="whom calls with it are for")
-    create.add_argument("--admin", action="store_true", help="let it do what operators do")
-    _add_simulate(commands.add_parser)
-    return parser
+    return wait_for_settings(config, env, OF_SERVICE if options.command == "serve" else OF_WORKER)
 
 
-_AddCommand: TypeAlias = Callable[..., argparse.ArgumentParser]
-
-
-def _add_serve(add: _AddCommand) -> None:
-    serve = add(
-        "serve",
-        help="serve until SIGTERM or Ctrl-C",
-        description="Serve until SIGTERM or Ctrl-C. Where the settings say nothing else: gRPC on 127.0.0.1:50051, "
-        "HTTP on 127.0.0.1:8080, probes and metrics on 127.0.0.1:9090.",
-    )
-    _add_config(serve)
-    serve.add_argument(
-        "--demo",
-        action="store_true",
-        help="start a small local model as upstream, and show a streamed answer and one made in the background",
-    )
-    serve.add_argument("--once", action="store_true", help="the same, but end after that")
-    _add_wait(serve)
-
-
-def _add_work(add: _AddCommand, program: str) -> None:
-    work = add(
-        "work",
-        prog=program or None,
-        help="work on background responses until SIGTERM or Ctrl-C",
-        description="Work on background responses until SIGTERM or Ctrl-C, beside services that share the "
-        "database and have jobs.here set to false. Where the settings say nothing else: probes and metrics on "
-        "127.0.0.1:9091.",
-    )
-    _add_config(work)
-    _add_wait(work)
-
-
-def _add_database(add: _AddCommand) -> None:
-    actions = add("db", help="the database of stored responses: db migrate, db status").add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    about = "bring the database's schema up to date"
-    migrate = actions.add_parser(
-        "migrate",
-        help=about,
-        description=f"{_sentence(about)} Does nothing when it is; several may run at once. The service does the "
-        "same by itself unless database.auto_migrate is false.",
-    )
-    _add_config(migrate)
-    migrate.add_argument(
-        "--wait",
-        action="store_true",
-        help="wait for the database and for the file of its URL; leave a schema alone that a newer version made",
-    )
-    about = "say which database is used and whether its schema is up to date"
-    status = actions.add_parser(
-        "status",
-        help=about,
-        description=f"{_sentence(about)} Changes nothing; exit code 0 means ready to be used.",
-    )
-    _add_config(status)
-
-
-def _add_simulate(add: _AddCommand) -> None:
-    about = "serve the simulator: an upstream that runs no model"
-    simulate = add(
-        "simulate",
-        help=about,
-        description=f"{_sentence(about)} It speaks every dialect, each at the base URL that it prints when it "
-        "starts; the model's name says how it behaves; GET / lists the names.",
-    )
-    simulate.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
-    simulate.add_argument("--port", type=int, default=9000, help="0 takes a free one (default 9000)")
-    simulate.add_argument(
-        "--calls-kept",
-        type=int,
-        default=1000,
-        metavar="NUMBER",
-        help="how many of the last calls GET /simulator/calls shows (default 1000)",
-    )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    from service.settings import CONFIG
-
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"the settings file (default: what {CONFIG} names)"
-    )
-
-
-def _add_wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--wait",
-        action="store_true",
-        help="wait for secrets' files, the database and its schema, with probes and metrics served meanwhile, "
-        "instead of ending or starting without them",
-    )
+def _run(settings: Settings, config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> int:
+    if options.command == "serve":
+        return _serve(settings, config, env, options)
+    return _work(settings, config, env, wait=options.wait)
 
 
 def _serve(settings: Settings, config: Path | None, env: Mapping[str, str], options: argparse.Namespace) -> int:

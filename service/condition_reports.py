@@ -23,7 +23,7 @@ class ConditionReports:
 
     def at_start(self) -> None:
         """What was read to build the process was good."""
-        for part in (Part.SETTINGS, Part.CATALOG, Part.SECRETS):
+        for part in (Part.SETTINGS, Part.CATALOG, Part.SECRETS, Part.RESTART):
             self._conditions.tell(part)
 
     def database(self, by: str, error: StoreError | None) -> None:
@@ -45,11 +45,19 @@ class ConditionReports:
         """What is wrong with the catalogue's file as it is now."""
         self._edit(Part.CATALOG, problems)
 
-    async def watch(self, problems: Callable[[], Iterable[str]], every: float = LOOK_SECONDS) -> None:
-        """Tells again and again which secrets and files are missing, until cancelled; it reads in a thread."""
+    async def watch(
+        self,
+        problems: Callable[[], Iterable[str]],
+        changed: Callable[[], Iterable[str]] = tuple,
+        *,
+        every: float = LOOK_SECONDS,
+    ) -> None:
+        """Tells again and again which secrets and files are missing and which were `changed` too late, until
+        cancelled; it reads in a thread."""
         while True:
             await asyncio.sleep(every)
             self._conditions.tell(Part.SECRETS, *await asyncio.to_thread(lambda: tuple(problems())))
+            self._conditions.tell(Part.RESTART, *await asyncio.to_thread(lambda: tuple(changed())))
             self._conditions.remind()
 
     def _edit(self, part: Part, problems: Sequence[str]) -> None:

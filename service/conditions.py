@@ -36,6 +36,7 @@ class Part(StrEnum):
     TOPICS = "topics"
     INTAKE = "intake"
     WAKE_UPS = "wake_ups"
+    RESTART = "restart"
 
 
 @dataclass(slots=True)

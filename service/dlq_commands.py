@@ -33,6 +33,7 @@ from service.domain.errors import ServiceError
 from service.domain.intake import TryLaterError
 from service.domain.stored import StoreError
 from service.engine import USER_AGENT, Engine, Start
+from service.job_engine import JobEngine
 from service.kafka_letters import dead_letters
 from service.kafka_side import connection
 from service.settings import Settings
@@ -183,7 +184,7 @@ async def open_dead_letters(place: Place, *, to_redrive: bool) -> AsyncIterator[
     if not to_redrive:
         yield found
         return
-    engine = Engine(place.settings, Start(place.config, place.env, has_doors=False))
+    engine = JobEngine(place.settings, Start(place.config, place.env, has_doors=False))
     try:
         await _discover(engine, place.settings)
         yield replace(found, redrive=engine.acceptance().redrive)

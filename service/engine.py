@@ -1,12 +1,12 @@
-"""What asks providers and works on jobs, below any door: built from settings, the same in every process of ours.
+"""What asks providers, below any door: built from settings, the same in every process of ours.
 
-Beside bootstrap, the worker's service and the two of Kafka the only module that names concrete adapters.
+What works on jobs with it is in service.job_engine. Beside these two, bootstrap, the worker's service and the two
+of Kafka no module names concrete adapters.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,33 +35,20 @@ from adapters.providers.secrets import Secrets
 from adapters.providers.upstream import HttpUpstream
 from adapters.queue_gauges import QueueGauges
 from adapters.telemetry import PrometheusTelemetry
-from adapters.worker_telemetry import PrometheusWorkerTelemetry
-from service.api.chat.background import ChatJobs, chat_idempotency_of
-from service.api.responses.background import BackgroundResponses
-from service.api.responses.follow import Followers
-from service.api.responses.idempotency import idempotency_of
 from service.api.responses.prepare import Preparer
 from service.api.responses.stored import StoredResponses
 from service.coalesce import LoadWindow
 from service.condition_reports import ConditionReports
 from service.conditions import Conditions
-from service.domain.job_store import JobStore
 from service.edge.admin import Admin
-from service.edge.kafka.acceptance import RecordAcceptance
-from service.edge.kafka.judging import JobApi
-from service.kafka_side import KafkaSide
 from service.live import LiveSettings
 from service.otlp_side import otlp_of
 from service.router import Router
 from service.settings import Settings, SettingsWatcher
+from service.settings.at_start import ReadAtStart
 from service.settings.show import problems
 from service.side_tasks import Tasks, measure_load
 from service.storage import open_for
-from workers.flush import Flusher, FlushLimits
-from workers.leases import Leases, LeaseTimes
-from workers.ports import WorkerTelemetry
-from workers.runner import JobRunner
-from workers.worker import Worker
 
 USER_AGENT: Final = f"eurouter/{metadata.version('eurouter')}"
 
@@ -89,7 +76,7 @@ class Start:
 
 
 class Engine:
-    """Settings that reload, the catalogue, the router, the database, and what makes responses of them."""
+    """Settings that reload, the catalogue, the router, the database, and what runs beside every process's work."""
 
     def __init__(self, settings: Settings, start: Start) -> None:
         """Builds everything; calls nobody yet. Call it with a running event loop.
@@ -100,6 +87,7 @@ class Engine:
         """
         self._log = structlog.get_logger().bind()
         self.secrets = Secrets(start.env)
+        self._read_at_start = ReadAtStart(settings, self.secrets)
         self.conditions = start.conditions
         self._reports = ConditionReports(start.conditions)
         self._has_doors = start.has_doors
@@ -137,15 +125,14 @@ class Engine:
             settings=self.live.router,
             media=self.media,
         )
-        self.catalog.tell(self.router.capacity.declare)
+        for use in (self.router.capacity.declare, self.telemetry.declare, self.process_telemetry.declare):
+            self.catalog.tell(use)
         self.window = LoadWindow(settings.coalesce.max_window_ms / 1000)
         self.database = open_for(settings, self.secrets.resolve, start.env)
         self.preparer = Preparer(
             self.catalog, self.database.responses, self.live.responses, wall_clock=time.time, new_id=new_id
         )
         self.stored = StoredResponses(self.database.responses)
-        self.background = self._background()
-        self._name = f"{socket.gethostname()}.{os.getpid()}"
         self._settings = settings
 
     def _watcher(self, settings: Settings, start: Start) -> SettingsWatcher:
@@ -173,18 +160,6 @@ class Engine:
             judged=self._reports.catalog,
         )
 
-    def _background(self) -> BackgroundResponses:
-        return BackgroundResponses(
-            self.preparer,
-            self.router,
-            self.stored,
-            self.database.jobs,
-            self.database.keys,
-            Followers(self.database.jobs, self.database.signals),
-            restart_on_loss=self.live.restart_on_loss,
-            results_topic=self.live.results_topic,
-        )
-
     @property
     def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """Coroutine functions that end what is left, in this order, when nothing uses it any more."""
@@ -207,98 +182,14 @@ class Engine:
             "database": lambda: run_sweep(
                 self.database, settings.responses.sweep_seconds, report=self.report, heard=partial(heard, "sweep")
             ),
-            "conditions": lambda: self._reports.watch(lambda: self._missing(self.watcher.current)),
+            "conditions": lambda: self._reports.watch(
+                lambda: self._missing(self.watcher.current), self._read_at_start.changed
+            ),
         }
-
-    def worker(
-        self,
-        *,
-        leases: Callable[[JobStore, WorkerTelemetry, LeaseTimes], Leases] = Leases,
-        jobs: JobStore | None = None,
-    ) -> Worker:
-        """A worker on this process's jobs. `leases` makes its leases, and `jobs` is the store that it works on."""
-        seconds = self._settings.jobs.lease_seconds
-        store = jobs or self.database.jobs
-        telemetry = PrometheusWorkerTelemetry(
-            self.telemetry.shared_registry,
-            heard=partial(self._reports.database, "claims"),
-            places=lambda: self.live.workers().concurrency,
-        )
-        held = leases(store, telemetry, LeaseTimes(length=seconds, margin=seconds / 10))
-        flusher = Flusher(store, telemetry, FlushLimits())
-        runner = JobRunner(
-            self.preparer,
-            self.router,
-            flusher,
-            telemetry,
-            clock=time.monotonic,
-            settings=self.live.runs,
-            window=self.window,
-            tracer=self.tracer,
-        )
-        worker = Worker(
-            self._name,
-            store,
-            runner,
-            held,
-            flusher,
-            telemetry,
-            clock=time.monotonic,
-            settings=self.live.workers,
-        )
-        self.database.signals.listen(on_work=worker.wake)
-        return worker
-
-    def acceptance(self, count: Callable[[str], object] = lambda _reason: None) -> RecordAcceptance:
-        """What makes jobs of records; `count` is told the reason of each that is none."""
-        chat = ChatJobs(
-            self.catalog,
-            self.router,
-            self.live.responses,
-            wall_clock=time.time,
-            new_id=new_id,
-            restart_on_loss=self.live.restart_on_loss,
-            results_topic=self.live.results_topic,
-        )
-        return RecordAcceptance(
-            self.live.intake_rules,
-            {
-                "responses": JobApi(self.background.job, idempotency_of),
-                "chat": JobApi(chat.job, chat_idempotency_of),
-            },
-            self.database.jobs,
-            self.database.keys,
-            self.database.outbox,
-            group=self._settings.kafka.intake_group,
-            clock=time.monotonic,
-            wall_clock=time.time,
-            count=count,
-            complete=self.catalog.complete,
-            tracer=self.tracer,
-        )
-
-    def kafka(self, worker: Worker) -> KafkaSide | None:
-        """Kafka's side of the process that this worker works in; None: there is no Kafka."""
-        if not self._settings.kafka.enabled:
-            return None
-        return KafkaSide(
-            # A container that begins again has the name and the process id of the one before.
-            f"{self._name}.{getrandbits(32):08x}",
-            self._settings,
-            self.live,
-            self.database,
-            self.acceptance,
-            wake=worker.wake,
-            resolve=self.secrets.resolve,
-            registry=self.telemetry.shared_registry,
-            report=self.report,
-            conditions=self.conditions,
-            tracer=self.tracer,
-        )
 
     def report(self, event: str, values: Mapping[str, object]) -> None:
         """Logs what a part of the process tells of itself."""
-        bad = event.endswith(("_rejected", "_failed", "_missing", "_old", "_need_restart"))
+        bad = event.endswith(("_failed", "_old", "_need_restart"))
         self._log.log(30 if bad else 20, event, **values)
 
     def _observe_load(self, lag: float, share: float) -> None:
@@ -325,5 +216,6 @@ def _http_settings(settings: Settings) -> HttpSettings:
         max_connections_per_host=upstream.max_connections_per_host,
         keepalive=upstream.keepalive_seconds,
         max_answer_bytes=upstream.max_answer_bytes,
+        max_stream_bytes=upstream.max_stream_bytes,
         ca_file=str(upstream.ca_file) if upstream.ca_file else None,
     )

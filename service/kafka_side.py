@@ -19,7 +19,7 @@ from adapters.intake_telemetry import PrometheusIntakeTelemetry, PrometheusWakeU
 from adapters.kafka.client import KafkaClientError, KafkaClientOptions, client_arguments
 from adapters.kafka.consumer import KafkaConsumer
 from adapters.kafka.publisher import KafkaPublisher
-from adapters.kafka.topics import CHECK_FAILED, TopicsError, TopicSpec, settle_topics, wanted_topics
+from adapters.kafka.topics import DIFFERS, TopicsError, TopicSpec, settle_topics, wanted_topics
 from adapters.relay_telemetry import OutboxGauges, PrometheusRelayTelemetry
 from service.conditions import Conditions, Part
 from service.domain.consuming import ConsumerError
@@ -28,6 +28,7 @@ from service.domain.publishing import PublisherError
 from service.domain.signals import Report
 from service.domain.tracing import Tracer
 from service.edge.kafka.dead_letters import MOST_BYTES
+from service.edge.kafka.rejections import Rejection
 from service.edge.kafka.results import OutTopics, Results
 from service.live import LiveSettings
 from service.settings import Settings
@@ -96,7 +97,7 @@ class KafkaSide:
             settings=lambda: relay_settings,
             tracer=tracer,
         )
-        self._intake_telemetry = telemetry = PrometheusIntakeTelemetry(registry)
+        self._intake_telemetry = telemetry = PrometheusIntakeTelemetry(registry, reasons=Rejection)
         self._wake_up_telemetry = PrometheusWakeUpTelemetry(registry)
         self.intake = IntakeLoop(
             self._intake_consumer,
@@ -184,7 +185,7 @@ class KafkaSide:
                 self._joined.add(part)
             elif part not in self._joined and self._clock() - self._began < _FIRST:
                 continue
-            telemetry.problem(problem)
+            telemetry.working(working=problem is None)
             self._conditions.tell(part, *(() if problem is None else (_with_advice(problem),)))
 
     def _once_settled(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -225,20 +226,17 @@ def _with_advice(problem: str) -> str:
 
 
 class _TopicReports:
-    """Passes on what is found of topics, each thing once: one that differs is looked at again and again."""
+    """Passes on what is done about topics, and keeps which of them differ: those are a condition, and no news."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._told: set[tuple[object, ...]] = set()
         self._differing: set[str] = set()
 
     def report(self, event: str, values: Mapping[str, object]) -> None:
         """See `Report`."""
-        if event == CHECK_FAILED:
+        if event == DIFFERS:
             self._differing.add(str(values["topic"]))
-        told = (event, *values.values())
-        if told not in self._told:
-            self._told.add(told)
+        else:
             self._report(event, values)
 
     def taken(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from adapters.media.limits import MediaLimits
 from service.api.chat.handler import ChatSettings
 from service.api.responses.history import ChainLimits
 from service.api.responses.prepare import ResponsesSettings
+from service.edge.admission import AdmissionLimits
 from service.edge.calls import DeadlineLimits
 from service.edge.kafka.identity import Binding, Identities, OwnerTerms, Signer
 from service.edge.kafka.records import IntakeRules
@@ -47,6 +48,7 @@ class LiveSettings:
             settings.routing.max_attempts, settings.routing.max_retry_wait_seconds, settings.jobs.endpoint_share
         )
         self._media = settings.media.limits()
+        self._admission = AdmissionLimits(settings.admission.max_calls, settings.admission.max_request_bytes)
         self._deadlines = DeadlineLimits(settings.deadlines.default_seconds, settings.deadlines.max_seconds)
         self._key_rows = settings.key_rows
         self._owner_rows = settings.owner_rows
@@ -107,6 +109,10 @@ class LiveSettings:
     def media(self) -> MediaLimits:
         """Limits of what is fetched for one call."""
         return self._media
+
+    def admission(self) -> AdmissionLimits:
+        """What this process takes at a time."""
+        return self._admission
 
     def deadlines(self) -> DeadlineLimits:
         """How long calls may take."""

@@ -31,8 +31,8 @@ def migrate_when_there(
     A schema that a newer version made, and with which this one can't work, is left alone: an older migration that
     is run again must not fail an upgrade that went well. Whether this version may be used, its service says.
 
-    Settings that can't be used are waited for, too: a Job that ends too often is not begun again. Of an edit that
-    can't be used nothing is taken, as in a process that serves.
+    Settings that are not there or can't be used are waited for, too: a Job that ends too often is not begun again.
+    Of an edit that can't be used nothing is taken, as in a process that serves.
 
     Raises:
         SettingsError: what the URL needs can't come while the process runs.

@@ -40,17 +40,18 @@ class _Child:
 
 
 class Children:
-    """`count` children that run `target(pipe, index, *arguments)`; `on_end` gets the pid of each that ended.
+    """`count` children that run `target(pipe, index, *arguments())`; `on_end` gets the pid of each that ended.
 
-    A child sends READY over its pipe once it serves, and its Health before that and whenever that changes. It must
-    end when the pipe closes: that is how it learns that its parent died.
+    `arguments` is asked for each child, when it is started. A child sends READY over its pipe once it serves, and
+    its Health before that and whenever that changes. It must end when the pipe closes: that is how it learns that
+    its parent died.
     """
 
     def __init__(
         self,
         count: int,
         target: Callable[..., None],
-        arguments: tuple[Any, ...],
+        arguments: Callable[[], tuple[Any, ...]],
         *,
         on_end: Callable[[int], None] = lambda _pid: None,
     ) -> None:
@@ -135,7 +136,7 @@ class Children:
     def _spawn(self, index: int) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=self._target, args=(theirs, index, *self._arguments), name=f"eurouter-{index}"
+            target=self._target, args=(theirs, index, *self._arguments()), name=f"eurouter-{index}"
         )
         process.start()
         theirs.close()

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapters import logs
+from service.admin_place import OF_SERVICE
 from service.announcement import kafka_lines
-from service.settings import Settings, SettingsError
+from service.settings import Settings
+from service.settings.of_children import SettingsOfChildren
 from service.until_signal import (
-    CANT_START,
     StartError,
     freeze_what_stays,
     run,
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     # Imported where they are used: the parent of several processes must not import gRPC or Prometheus first.
     from service.demo import Demo
     from service.edge.admin import Admin
-    from service.edge.http_server import HttpOptions
     from service.process import Ports
     from service.waiting import There
 
 MULTIPROCESS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+AFTER_DRAIN_SECONDS: Final = 15.0
+"""What a child's closing may take beside its drain, until it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +119,11 @@ async def _wait(
 ) -> There | None:
     from service.waiting import Needs, wait_for_needs
 
-    needs = Needs(options.config, dict(os.environ), _admin_address, has_doors=True, metrics=metrics)
+    needs = Needs(options.config, dict(os.environ), OF_SERVICE.options, has_doors=True, metrics=metrics)
     there = await wait_for_needs(stack, settings, needs, stop)
     if there is not None:
         _configure_logs(there.settings, options)
     return there
-
-
-def _admin_address(settings: Settings) -> HttpOptions:
-    from service.edge.http_server import HttpOptions
-
-    return HttpOptions(settings.admin.host, settings.admin.port)
 
 
 async def _serve_children(settings: Settings, options: ServeOptions, folder: str) -> int:
@@ -152,15 +149,19 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
                 # What this process found while it waited is the children's to tell from here on.
                 forget_process(folder, os.getpid())
             shown = await _start_demo(stack) if options.demo else None
-        arguments = (options.config, shown.catalog if shown else None, not options.demo)
+        theirs = SettingsOfChildren(options.config, os.environ, settings)
+        start = (options.config, shown.catalog if shown else None, not options.demo)
         children = Children(
-            settings.processes, child_main, arguments, on_end=lambda pid: forget_process(folder, pid)
+            settings.processes,
+            child_main,
+            lambda: (theirs.now(), *start),
+            on_end=lambda pid: forget_process(folder, pid),
         )
-        admin = admin or Admin(_admin_address(settings), children.health, lambda: render_all(folder))
+        admin = admin or Admin(OF_SERVICE.options(settings), children.health, lambda: render_all(folder))
         admin.health = children.health
         ready = ReadyGauge(None)
-        showing = asyncio.ensure_future(every(READY_SECONDS, lambda: ready.show(not children.health().not_ready)))
-        stack.callback(showing.cancel)
+        for beside in (every(READY_SECONDS, lambda: ready.show(not children.health().not_ready)), theirs.run()):
+            stack.callback(asyncio.ensure_future(beside).cancel)
         with _starting(settings):
             await admin.server.start()
             stack.push_async_callback(admin.server.stop)
@@ -168,9 +169,7 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
         if (otlp := metrics_of_all(settings, folder)) is not None:
             stack.push_async_callback(otlp.aclose)
         watching = asyncio.ensure_future(children.watch())
-        # The drain's stages take their own time in the children; what is left then is ended.
-        drain = settings.drain.pause_seconds + settings.drain.finish_seconds + 15.0
-        stack.push_async_callback(children.stop, drain)
+        stack.push_async_callback(lambda: children.stop(theirs.drain_seconds() + AFTER_DRAIN_SECONDS))
         stack.callback(watching.cancel)
         ports = Ports(settings.grpc.port, settings.http.port, admin.server.port)
         _announce(settings, ports)
@@ -186,15 +185,12 @@ async def _serve_children(settings: Settings, options: ServeOptions, folder: str
 
 
 def child_main(
-    pipe: Connection, _index: int, config: Path | None, catalog: Path | None, drain_pause: bool
+    pipe: Connection, _index: int, settings: Settings, config: Path | None, catalog: Path | None, drain_pause: bool
 ) -> None:
-    """One of several serving processes. Ends when told, or when the pipe to its parent closes."""
-    try:
-        settings = Settings.load(config, os.environ)
-    except SettingsError as error:
-        # A bad edit after the start: the others go on with what they have, this one is tried again later.
-        say(f"can't start: {error}")
-        sys.exit(CANT_START)
+    """One of several serving processes. Ends when told, or when the pipe to its parent closes.
+
+    `settings` are what the others have in force, whatever their file `config` says by now.
+    """
     logs.configure(settings.log.format, settings.log.level)
     sys.exit(run(lambda: _serve_as_child(settings, pipe, config, catalog, drain_pause=drain_pause)))
 

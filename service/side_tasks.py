@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from service.edge import crash, log_events
+from service.domain import crash
+from service.edge import log_events
 
 READY_SECONDS: Final = 1.0
 """How often a process shows whether it is ready."""

@@ -2,6 +2,7 @@
 
 What may still come is waited for: files of secrets and certificates, the database, its schema. What can't come
 while the process runs ends it: a wrong setting, a variable that its environment lacks, a schema that is too new.
+The settings' file itself is waited for before, in service.waiting_for_settings.
 Brokers are never waited for. Nothing is served and nothing is worked on here.
 """
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from adapters import logs
 from adapters.condition_telemetry import ReadyGauge
+from service.admin_place import OF_WORKER
 from service.announcement import kafka_lines
 from service.domain.job_store import JobStore
 from service.edge.admin import Admin, Health
-from service.edge.http_server import HttpOptions
-from service.engine import Engine, Start
+from service.engine import Start
+from service.job_engine import JobEngine
 from service.kafka_side import leave
 from service.settings import Settings
 from service.side_tasks import READY_SECONDS, every
@@ -25,7 +26,7 @@ from workers.leases import Leases, LeaseTimes
 from workers.ports import WorkerTelemetry
 
 
-class WorkerService(Engine):
+class WorkerService(JobEngine):
     """One worker process, built from settings. `process` runs it.
 
     `leases` makes the worker's leases, `jobs` the store that it works on out of the database's.
@@ -49,7 +50,7 @@ class WorkerService(Engine):
         self._worker = worker = self.worker(leases=leases, jobs=jobs(self.database.jobs))
         kafka = self.kafka(worker)
         others = {} if kafka is None else kafka.tasks()
-        admin = start.admin or Admin(_address(settings), self.readiness, self.telemetry.render)
+        admin = start.admin or Admin(OF_WORKER.options(settings), self.readiness, self.telemetry.render)
         admin.health, admin.metrics = self.readiness, self.telemetry.render
         self.process = WorkerProcess(
             WorkerParts(
@@ -96,7 +97,9 @@ async def _work(
     async with AsyncExitStack() as stack:
         with starting({"jobs.admin_port": settings.jobs.admin_port}):
             if wait:
-                there = await wait_for_needs(stack, settings, Needs(start.config, start.env, _address), stop)
+                there = await wait_for_needs(
+                    stack, settings, Needs(start.config, start.env, OF_WORKER.options), stop
+                )
                 if there is None:
                     return 0
                 settings = there.settings
@@ -111,7 +114,3 @@ async def _work(
             say(line)
         say(f"==> probes and metrics on {host}:{service.process.admin_port}")
         return await run_until_stopped(service.process, stop)
-
-
-def _address(settings: Settings) -> HttpOptions:
-    return HttpOptions(settings.jobs.admin_host, settings.jobs.admin_port)

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from service.domain.errors import Reason, ServiceError
 from service.domain.job_store import JobStore
-from service.domain.stored import StoreError
+from service.domain.stored import RefusedValueError, StoreError
 from workers.ports import StoreFault, WorkerTelemetry
 
 T = TypeVar("T")
@@ -90,12 +90,15 @@ class Lease:
 
         Raises:
             LeaseLost: it lasted no longer.
+            RefusedValueError: it would fail each time, and the renewed lease would last as long.
         """
         wait = _FIRST_WAIT
         while True:
             self.check()
             try:
                 return await what()
+            except RefusedValueError:
+                raise
             except StoreError as error:
                 failed(error)
             except ServiceError as error:
@@ -133,6 +136,8 @@ class Leases:
 
     def hold(self, job_id: str, epoch: int, sent: float) -> Lease:
         """The lease of a job whose claim was sent at `sent`. An older one of the same job is lost."""
+        # One whose claim was answered late is over sooner than a renewal that counts from the last one would come.
+        self._renewed = min(self._renewed, sent)
         older = self._held.pop(job_id, None)
         if older is not None:
             older.lose()
@@ -140,6 +145,10 @@ class Leases:
         lease = Lease(job_id, epoch, until, self.clock)
         self._held[job_id] = lease
         return lease
+
+    def lasts(self, sent: float) -> bool:
+        """Whether a lease whose claim was sent at `sent` is worth a beginning: a third is left, to renew it in."""
+        return self.clock() < sent + self.times.length * 2 / 3 - self.times.margin
 
     def release(self, lease: Lease) -> None:
         """The job needs no lease any more. Idempotent."""

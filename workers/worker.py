@@ -145,10 +145,20 @@ class Worker:
         # As many as were asked for: there are probably more, and the next end makes room for one.
         self._more = len(claim.run) >= free
         self._telemetry.claimed(len(claim.run) + len(claim.end), self._clock() - began)
+        if not self._leases.lasts(sent):
+            self._more = False
+            await self._give_up([*claim.run, *(doomed.job for doomed in claim.end)])
+            return
         for job in claim.run:
             self._start(job, sent, partial(self._runner.run, job))
         for doomed in claim.end:
             self._start(doomed.job, sent, partial(self._runner.end, doomed))
+
+    async def _give_up(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Jobs whose claim was answered too late to begin them: to keep them would count as a loss of each."""
+        if await self._try_to_hand_back([(job.id, job.epoch) for job in jobs]):
+            for _ in jobs:
+                self._telemetry.ended("handed_back", 0.0)
 
     async def _pause(self, settings: WorkerSettings) -> None:
         """Until there may be something to claim, and room for it."""
@@ -212,13 +222,17 @@ class Worker:
         leases = [lease for task, (lease, _) in left.items() if task.cancelled()]
         held = [(lease.id, lease.epoch) for lease in leases if lease.holds()]
         for _ in range(_HAND_BACK_TRIES if held else 0):
-            try:
-                await self._store.hand_back(held)
-            except StoreError as error:
-                self._telemetry.store_failed("hand_back", error)
-                await asyncio.sleep(_HAND_BACK_WAIT)
-            else:
+            if await self._try_to_hand_back(held):
                 return
+            await asyncio.sleep(_HAND_BACK_WAIT)
+
+    async def _try_to_hand_back(self, held: Sequence[tuple[str, int]]) -> bool:
+        try:
+            await self._store.hand_back(held)
+        except StoreError as error:
+            self._telemetry.store_failed("hand_back", error)
+            return False
+        return True
 
 
 def _end(task: asyncio.Task[Outcome]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.documents.shapes import INT32_MAX
 from service.domain.catalog import Provider
 
 Get = Callable[[Provider, str], Awaitable[object]]
 """GETs a path below the provider's base URL, authenticated as its row says, and returns the decoded JSON."""
 
-_MOST: Final = 1000
+_MOST_MODELS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def models_in(answer: object) -> tuple[Discovered, ...]:
     """The models in an answer of /models: `{"data": [{"id": …}, …]}`.
 
     Beyond the id, servers say different things: vLLM `max_model_len`, llama.cpp `meta.n_ctx_train` and
-    `capabilities`, LM Studio `max_context_length`. What is not understood is left out.
+    `capabilities`, LM Studio `max_context_length`. What is not understood is left out, and so is a context that no
+    message of the API can hold: some say "without limit" by a very large number.
 
     Raises:
         ValueError: the answer is not a list of models.
@@ -54,7 +56,7 @@ def models_in(answer: object) -> tuple[Discovered, ...]:
     if not isinstance(data, list):
         raise ValueError('the answer of /models is not {"data": [{"id": …}]}')  # noqa: TRY004 - data, not a type
     found: dict[str, Discovered] = {}
-    for entry in data[:_MOST]:
+    for entry in data[:_MOST_MODELS]:
         if isinstance(entry, Mapping) and isinstance(name := entry.get("id"), str) and _usable(name):
             found.setdefault(name, Discovered(name, _context(entry), _inputs(entry)))
     return tuple(found.values())
@@ -72,7 +74,7 @@ def _context(entry: Mapping[str, Any]) -> int | None:
         entry.get("context_length"),
         meta.get("n_ctx_train") if isinstance(meta, Mapping) else None,
     )
-    return next((n for n in stated if isinstance(n, int) and n > 0), None)
+    return next((n for n in stated if type(n) is int and 0 < n <= INT32_MAX), None)
 
 
 def _inputs(entry: Mapping[str, Any]) -> tuple[str, ...]:

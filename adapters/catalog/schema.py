@@ -9,11 +9,12 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from adapters.catalog.address import address
 from adapters.catalog.auth_part import AuthPart
 from adapters.catalog.efforts_part import Efforts
 from adapters.catalog.price_part import PricePart
 from adapters.documents.problems import suggestion
-from adapters.documents.shapes import Part, PreferencesPart, Quantization, Slug
+from adapters.documents.shapes import INT32_MAX, Part, PreferencesPart, Quantization, Slug
 from service.domain import fields
 from service.domain.regions import residency_problem
 
@@ -21,14 +22,6 @@ T = TypeVar("T")
 
 _MODEL_ID = re.compile(r"[^\s/]+/[^\s]+")
 _VARIANTS = (":floor", ":nitro", ":free")
-
-
-def _base_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", value):
-        raise ValueError("must be an address such as https://api.example.com/v1, without ? and #")
-    if "@" in value.partition("//")[2].partition("/")[0]:
-        raise ValueError("must hold no user and no password: give the key in `auth`")
-    return value.rstrip("/")
 
 
 def _model_id(value: str) -> str:
@@ -150,7 +143,7 @@ class ProviderPart(Part):
 
     slug: Slug = Field(description="The name that requests use.")
     dialect: str = Field(min_length=1, description="Its wire format, such as openai_chat or anthropic.")
-    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+    base_url: Annotated[str, AfterValidator(address)] = Field(
         description="The address that the dialect's paths are appended to, such as https://api.example.com/v1."
     )
     name: str | None = Field(default=None, description="A name for people; left out, the slug.")
@@ -217,10 +210,11 @@ class EndpointPart(Part):
         default=None, description="Its price; may be left out where the provider states one or needs no `auth`."
     )
     quantization: Quantization | None = Field(default=None, description="The weights that it serves.")
-    context_length: int | None = Field(default=None, ge=1, description="Its context in tokens.")
+    context_length: int | None = Field(default=None, ge=1, le=INT32_MAX, description="Its context in tokens.")
     max_output_tokens: int | None = Field(
         default=None,
         ge=1,
+        le=INT32_MAX,
         description="Its longest answer in tokens; requests that allow a longer one go elsewhere.",
     )
     # Strict: YAML's `yes` is true, and true read as a number would be one call at a time.

@@ -11,13 +11,12 @@ from typing import Final
 from adapters.catalog.discover import Discovered, Get, discover
 from adapters.catalog.load import DEFAULT_TIMEOUTS, Dialects, build_catalog, old_facts, read_catalog
 from adapters.catalog.schema import CatalogDocument
-from adapters.documents.read import DocumentError
+from adapters.documents.read import DocumentError, Problem
 from adapters.documents.watch import WatchedFile
+from service.domain import crash
 from service.domain.catalog import Catalog, Provider, ProviderStatus, Rule, Timeouts
 
 RELOADED: Final = "catalog_reloaded"
-REJECTED: Final = "catalog_rejected"
-MISSING: Final = "catalog_file_missing"
 PROVIDER_CHANGED: Final = "catalog_provider_changed"
 OLD_FACT: Final = "catalog_fact_old"
 DISCOVERED: Final = "catalog_models_discovered"
@@ -71,7 +70,7 @@ class FileCatalog:
         self._problems: tuple[str, ...] = ()
         self._discovered: dict[str, tuple[Discovered, ...]] = {}
         self._told: list[Callable[[Catalog], None]] = []
-        self._reported_missing = False
+        self._told_missing = False
         # Before reading: a change between the two is then seen by the next look.
         self._file = WatchedFile(path)
         self._document = read_catalog(path)
@@ -169,12 +168,14 @@ class FileCatalog:
             return read_catalog(self._path)
         except DocumentError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - every process that has this file would end at the same time
+            why = f"reading it failed by {crash.sentence(error)}"
+            return DocumentError(str(self._path), [Problem("", why)])
 
     def _accept(self, fresh: CatalogDocument | DocumentError) -> bool:
         self._problems = tuple(str(fresh).splitlines()) if isinstance(fresh, DocumentError) else ()
         self._judged(self._problems)
         if isinstance(fresh, DocumentError):
-            self._report(REJECTED, {"path": str(self._path), "problems": str(fresh).splitlines()})
             return False
         self._document = fresh
         discovering = {part.slug for part in fresh.providers if part.discover}
@@ -185,12 +186,10 @@ class FileCatalog:
         return True
 
     def _nothing_new(self) -> bool:
-        if self._file.missing() != self._reported_missing:
-            self._reported_missing = self._file.missing()
-            if self._reported_missing:
-                self._report(MISSING, {"path": str(self._path)})
+        if self._file.missing() != self._told_missing:
+            self._told_missing = self._file.missing()
             gone = (f"there is no file {self._path} any more",)
-            self._judged(gone if self._reported_missing else self._problems)
+            self._judged(gone if self._told_missing else self._problems)
         return self._look_at_secrets()
 
     def _look_at_secrets(self) -> bool:

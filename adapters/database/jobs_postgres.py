@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -126,13 +127,15 @@ class PostgresJobs(PostgresJobQueries):
         return [done[id(job)] for job in new]
 
     async def claim(self, worker: str, limit: int, lease: float, owner_cap: int) -> Claim:
-        """One statement; another two when owners at their cap fill the front of the queue.
+        """One statement; another two when owners at their cap fill the front of the queue, if there is time.
 
         An owner's cap may be passed by what arrives for it, with a higher priority, between the snapshots of two
         claims that run at the same time.
         """
         if limit <= 0:
             return Claim((), ())
+        # What the first gives waits for the others, and its lease runs: they have what is left of a third of it.
+        until = asyncio.get_running_loop().time() + lease / 3
         window = max(WINDOW, 4 * limit)
         fixed = (_PRIORITIES, AGEING_SECONDS, MAX_LOSSES)
         had = claim_of(await self._database.fetch(sql.CLAIM, worker, limit, lease, owner_cap, window, *fixed))
@@ -140,12 +143,13 @@ class PostgresJobs(PostgresJobQueries):
         if not missing:
             return had
         try:
-            if not (await self._database.fetch(sql.IS_LONG, _PRIORITIES, window))[0][0]:
-                return had
-            # Of each owner: what this claim may take, and as much that others may be taking just now.
-            values = (worker, missing, lease, owner_cap, 2 * missing, *fixed)
-            more = claim_of(await self._database.fetch(sql.CLAIM_OF_EACH_OWNER, *values))
-        except StoreError:
+            async with asyncio.timeout_at(until):
+                if not (await self._database.fetch(sql.IS_LONG, _PRIORITIES, window))[0][0]:
+                    return had
+                # Of each owner: what this claim may take, and as much that others may be taking just now.
+                values = (worker, missing, lease, owner_cap, 2 * missing, *fixed)
+                more = claim_of(await self._database.fetch(sql.CLAIM_OF_EACH_OWNER, *values))
+        except (StoreError, TimeoutError):
             # What was claimed must reach its worker.
             return had
         return Claim((*had.run, *more.run), (*had.end, *more.end))

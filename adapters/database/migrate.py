@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -83,15 +84,21 @@ async def migrate_async(target: Target, *, connect_seconds: float = 5.0) -> str 
     """Brings the schema to HEAD; the revision before. Several processes may do so at once: one does the work.
 
     On PostgreSQL each migration is a transaction of its own: one that fails leaves those before it done. Cancelled
-    there, it ends what it waits for and what the server does for it; on SQLite a thread does it to its end. A
-    schema that a newer version made, and with which this one can work, stays as it is.
+    there, it ends what it waits for and what the server does for it; on SQLite it ends its wait for the lock, and
+    a thread that has the lock works on to its end. A schema that a newer version made, and with which this one can
+    work, stays as it is.
 
     Raises:
         StoreError: the database can't be reached or refused, or others held it for too long.
         TooNewError: a newer version migrated it, and this one can't work with it.
     """
     if isinstance(target, SqliteTarget):
-        return await asyncio.to_thread(_on_sqlite, target, _upgrading(target), write=True)
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(_on_sqlite, target, _upgrading(target), write=True, given_up=given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
     # A second of work for whoever does it first: others of this loop go on meanwhile.
     await asyncio.to_thread(_load)
     return await _postgres(target, _upgrading(target), connect_seconds, write=True)
@@ -118,7 +125,13 @@ def _load() -> None:
     import sqlalchemy.ext.asyncio  # noqa: F401
 
 
-def _on_sqlite(target: SqliteTarget, act: Callable[[Connection], _T], *, write: bool) -> _T:
+def _on_sqlite(
+    target: SqliteTarget,
+    act: Callable[[Connection], _T],
+    *,
+    write: bool,
+    given_up: threading.Event | None = None,
+) -> _T:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
@@ -130,7 +143,10 @@ def _on_sqlite(target: SqliteTarget, act: Callable[[Connection], _T], *, write: 
         with closing(connect(target.path, busy_seconds=LOCK_SECONDS)) as raw:
             engine = create_engine("sqlite://", creator=lambda: raw, poolclass=NullPool)
             with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                if write:
+                    _lock(raw, given_up or threading.Event())
+                else:
+                    raw.execute("BEGIN")
                 result = act(connection)
                 connection.commit()
                 return result
@@ -140,6 +156,27 @@ def _on_sqlite(target: SqliteTarget, act: Callable[[Connection], _T], *, write: 
         raise
     except sqlite3.Error as error:
         raise describe_sqlite(error, target) from None
+
+
+def _lock(raw: sqlite3.Connection, given_up: threading.Event) -> None:
+    """Begins the transaction that changes the schema, once nobody else writes or `given_up` is set.
+
+    SQLite would wait within one call, and no signal is handled before that returns: it is asked again and again.
+
+    Raises:
+        sqlite3.OperationalError: others write for `LOCK_SECONDS`, or it is given up.
+    """
+    until = time.monotonic() + LOCK_SECONDS
+    raw.execute(f"PRAGMA busy_timeout={_LOOK_SECONDS * 1000:.0f}")
+    while True:
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            break
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or given_up.is_set() or time.monotonic() > until:
+                raise
+    raw.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000:.0f}")
 
 
 def _on_postgres(

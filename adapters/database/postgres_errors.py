@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from adapters.database.url import PostgresTarget
-from service.domain.stored import StoreError
+from service.domain.stored import RefusedValueError, StoreError
 
 POSTGRES_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """Everything that a connection and a statement raise (TimeoutError is an OSError)."""
@@ -21,7 +21,8 @@ _CONNECTION: Final = "08"
 
 def describe_postgres(error: BaseException, target: PostgresTarget) -> StoreError:
     """The same for whoever runs the service."""
-    return StoreError(f"{target.name}: {_reason(error)}")
+    kind = RefusedValueError if isinstance(error, asyncpg.DataError) else StoreError
+    return kind(f"{target.name}: {_reason(error)}")
 
 
 def _reason(error: BaseException) -> str:

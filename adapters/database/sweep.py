@@ -11,7 +11,6 @@ from adapters.database.open import Database
 from service.domain.stored import ResponseStore, StoreError
 
 READY: Final = "database_ready"
-UNUSABLE: Final = "database_failed"
 SWEPT: Final = "responses_swept"
 OUTBOX_ON: Final = "outbox_on"
 OUTBOX_OFF: Final = "outbox_off"
@@ -34,9 +33,9 @@ async def run_sweep(
     """Makes the database ready, then sweeps every so many seconds until cancelled; `pause` between batches.
 
     Looks each time whether what becomes of jobs is to be written to the outbox, and sooner when others do it.
-    A failure is reported once, not again until it has worked in between; `heard` is told each time.
+    `heard` is told of every failure, and when it works.
     """
-    worked: bool | None = None
+    worked = False
     mode = database.outbox_mode
     told = mode.always
     while True:
@@ -56,9 +55,6 @@ async def run_sweep(
         except StoreError as error:
             wait = min(every, _AGAIN_SECONDS)
             heard(error)
-            if worked is not False:
-                worked = False
-                report(UNUSABLE, {"error": str(error)})
         # Replicas that started together must not sweep together.
         await mode.pause(wait * (0.9 + 0.2 * random()))  # noqa: S311 - not a secret
 

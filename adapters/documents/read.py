@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
+
+_TAGS_OF_KEYS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+"""What a key may be: text, and with YAML 1.1 `<<` (what is merged) and `=`, which are read as text there."""
+_NO_TEXT: Final = "must be text: put it in quotes (YAML reads yes, no, on and off as true and false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def read_document(path: Path) -> Document:
     """The document in a file.
 
     Raises:
-        DocumentError: the file can't be read, is not UTF-8 or YAML, has a key twice, or is not a mapping.
+        DocumentError: the file can't be read, is not UTF-8 or YAML, has a key twice or one that is no text, or is
+            not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -72,15 +77,15 @@ def parse_document(text: str, name: str) -> Document:
     """The document in `text`; `name` is how errors call it.
 
     Raises:
-        DocumentError: not YAML, a key twice, or not a mapping.
+        DocumentError: not YAML, a key twice or one that is no text, or not a mapping.
     """
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(name, {}, None)
-        if twice := _keys_written_twice(node, ""):
-            raise DocumentError(name, twice)
+        if wrong := _wrong_keys(node, ""):
+            raise DocumentError(name, wrong)
         data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -116,8 +121,10 @@ def _step(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | No
     return None
 
 
-def _keys_written_twice(node: yaml.Node, path: str) -> list[Problem]:
-    """YAML keeps the last of two equal keys and says nothing: half of what was written would be lost."""
+def _wrong_keys(node: yaml.Node, path: str) -> list[Problem]:
+    """Keys that are written twice, as YAML keeps the last and says nothing, so that half of what was written would
+    be lost; and keys that are no text to YAML, which nothing that reads a document expects.
+    """
     found: list[Problem] = []
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -125,11 +132,13 @@ def _keys_written_twice(node: yaml.Node, path: str) -> list[Problem]:
             if not isinstance(key, yaml.ScalarNode):
                 continue  # a list or mapping as a key: refused when the data is made
             here = f"{path}.{key.value}" if path else str(key.value)
+            if key.tag not in _TAGS_OF_KEYS:
+                found.append(Problem(here, _NO_TEXT, key.start_mark.line + 1))
             if key.value in seen:
                 found.append(Problem(here, "is written twice: keep one", key.start_mark.line + 1))
             seen.add(key.value)
-            found += _keys_written_twice(value, here)
+            found += _wrong_keys(value, here)
     elif isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
-            found += _keys_written_twice(item, f"{path}[{position}]")
+            found += _wrong_keys(item, f"{path}[{position}]")
     return found

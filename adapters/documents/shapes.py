@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.domain.preferences import Preferences
 from service.domain.regions import residency_problem
+
+INT32_MAX: Final = 2**31 - 1
+"""The largest number that the API's messages hold (int32): a larger one would fail every answer that shows it."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
@@ -78,6 +81,7 @@ class PreferencesPart(Part):
     max_retention_days: int | None = Field(
         default=None,
         ge=0,
+        le=INT32_MAX,
         description="Only endpoints that keep the data at most this many days; 0 is none at all.",
     )
     eu_owned: bool | None = Field(default=None, description="Only providers whose ultimate parent sits in the EU.")

@@ -30,7 +30,7 @@ from service.domain.signals import Report
 
 Mode = Literal["create", "check", "off"]
 
-CHECK_FAILED: Final = "kafka_topic_check_failed"
+DIFFERS: Final = "kafka_topic_differs"
 
 _DAY: Final = 24 * 3600 * 1000
 SUBMISSIONS: Final = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY)}
@@ -164,7 +164,7 @@ async def _settle(
         problems += [(spec.name, problem) for problem in _shape(spec, before, cluster)]
         problems += [(spec.name, problem) for problem in _differing(spec, settings[spec.name])]
     for topic, problem in problems:
-        report(CHECK_FAILED, {"topic": topic, "problem": problem})
+        report(DIFFERS, {"topic": topic, "problem": problem})
     return [problem for _, problem in problems]
 
 

@@ -6,6 +6,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from adapters.media.errors import Outcome
+from service.domain.media import TAKEN
+
+_OF_NETWORKS: Final[tuple[Outcome, ...]] = ("ok", "unreachable", "timeout")
+"""Outcomes that an alert counts; the others tell of the address that a caller wrote."""
+
 _BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -19,6 +25,10 @@ class PrometheusMediaTelemetry:
             ("kind", "outcome"),
             registry=registry,
         )
+        # A series that begins above 0 has grown by nothing for Prometheus.
+        for kind in TAKEN:
+            for outcome in _OF_NETWORKS:
+                self._fetches.labels(kind, outcome)
         self._bytes = Counter(
             "eurouter_media_bytes", "Bytes fetched and used, by kind.", ("kind",), registry=registry
         )

@@ -1,12 +1,12 @@
-"""What a dialect is: four pure pieces between the neutral domain and one provider API's bytes.
+"""What a dialect is: four pure functions between the neutral domain and one provider API's bytes.
 
-A dialect does no I/O, keeps no state between calls and never retries. HTTP, SSE framing, auth, timeouts and
-the status table live beside it, once for all dialects.
+A dialect does no I/O, keeps no state between calls and never retries. HTTP, SSE framing, the frame of a decoder
+(decoder.py), auth, timeouts and the status table live beside it, once for all dialects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,24 +50,10 @@ class Decoder(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One provider API."""
+class Build(Protocol):
+    """How a dialect writes a call."""
 
-    @property
-    def name(self) -> str:
-        """The name that catalogue rows use, such as openai_chat."""
-        ...
-
-    @property
-    def expressible(self) -> frozenset[Field]:
-        """Every field that this dialect can put on its wire, hints included, for a row without quirks."""
-        ...
-
-    def expressible_with(self, quirks: Quirks) -> frozenset[Field]:
-        """The same for a row with these quirks."""
-        ...
-
-    def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
+    def __call__(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
         """The call that asks `endpoint` for `generation`; the same arguments give the same bytes.
 
         The plan has already made sure that the endpoint can express every binding field.
@@ -77,18 +63,37 @@ class Dialect(Protocol):
         """
         ...
 
-    def read(self, body: bytes) -> Sequence[Event]:
-        """The events of a whole answer (status 200).
 
-        Raises:
-            UpstreamError: an error in a 200, or a body that is not the protocol.
-        """
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One provider API."""
 
-    def decoder(self) -> Decoder:
-        """A fresh decoder for one streamed answer."""
-        ...
+    name: str
+    """The name that catalogue rows use, such as openai_chat."""
+    expressible: frozenset[Field]
+    """Every field that this dialect can put on its wire, hints included, for a row without quirks."""
+    expressible_with: Callable[[Quirks], frozenset[Field]]
+    """The same for a row with these quirks."""
+    build: Build
+    read: Callable[[bytes], Sequence[Event]]
+    """The events of a whole answer (status 200).
 
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """What a status other than 2xx means. Starts from the shared status table; reads the provider's body."""
-        ...
+    Raises UpstreamError: an error in a 200, or a body that is not the protocol.
+    """
+    decoder: Callable[[], Decoder]
+    """A fresh decoder for one streamed answer."""
+    classify: Callable[[int, Mapping[str, str], bytes], Failure]
+    """What a status other than 2xx means, by its headers (names in lower case) and its body.
+
+    Starts from the shared status table; reads the provider's body.
+    """
+
+
+def less_reasoning(expressible: frozenset[Field], *fields: Field) -> Callable[[Quirks], frozenset[Field]]:
+    """An `expressible_with`: a row whose models don't reason lacks these fields, and no other quirk counts."""
+    without = expressible.difference(fields)
+
+    def expressible_with(quirks: Quirks) -> frozenset[Field]:
+        return without if quirks.reasoning_style == "none" else expressible
+
+    return expressible_with

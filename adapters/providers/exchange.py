@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 
 import aiohttp
-import httpx
 
 from adapters.providers.faults import CLIENT_ERRORS, Bounds, Limit, failure_of
 from service.domain.failure import Failure, FailureKind, UpstreamError
@@ -20,16 +19,6 @@ from service.domain.failure import Failure, FailureKind, UpstreamError
 _ZLIB_WINDOW: Final[dict[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _INFLATE_STEP: Final = 1 << 20
 _STALL: Final = 0.02
-
-
-def raw_response(response: httpx.Response) -> aiohttp.ClientResponse:
-    """The aiohttp response inside an httpx response that httpx-aiohttp made.
-
-    A private attribute, for want of a public way to its reader: httpx's own stream neither says when the body
-    has ended nor ends the connection without waiting. A test fails when the library changes.
-    """
-    raw: aiohttp.ClientResponse = response.stream._aiohttp_response  # type: ignore[union-attr]  # noqa: SLF001
-    return raw
 
 
 class Exchange:

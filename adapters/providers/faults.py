@@ -1,4 +1,4 @@
-"""The exception table: what aiohttp and httpx raise, as failures. No retries and no provider's own words here.
+"""The exception table: what the HTTP stack raises, as failures. No retries and no provider's own words here.
 
 Texts name the provider and the setting that decides, never an address, a header or a body: an address may
 carry a key, and aiohttp's own texts carry the address.
@@ -25,8 +25,16 @@ _LATE: Final[dict[Limit, str]] = {
     "total": "the answer of {slug} was not complete within {seconds:g} s",
 }
 
-CLIENT_ERRORS: Final = (aiohttp.ClientError, httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError)
-"""Everything that a call through the stack may raise besides our own errors (TimeoutError is an OSError)."""
+CLIENT_ERRORS: Final = (
+    aiohttp.ClientError,
+    OSError,
+    ssl.SSLError,
+    UnicodeError,
+)
+"""Everything that a call through the stack may raise besides our own errors (TimeoutError is an OSError).
+
+UnicodeError is what Python's look-up of names raises for a host such as `llm..svc`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,11 @@ _BEFORE: Final[tuple[tuple[type[BaseException], FailureKind, str], ...]] = (
     (aiohttp.InvalidURL, FailureKind.CONNECT, "base_url of provider {slug} is not an http or https address"),
     (aiohttp.NonHttpUrlClientError, FailureKind.CONNECT, "base_url of provider {slug} is not http or https"),
     (httpx.InvalidURL, FailureKind.CONNECT, "base_url of provider {slug} is not an http or https address"),
+    (
+        UnicodeError,
+        FailureKind.CONNECT,
+        "the host in base_url of provider {slug} can't be looked up",
+    ),
     (aiohttp.ClientConnectionError, FailureKind.CONNECT, "{slug} closed the connection before it answered"),
     (OSError, FailureKind.CONNECT, "{slug} closed the connection before it answered"),
 )
@@ -75,16 +88,14 @@ _INSIDE: Final[tuple[tuple[type[BaseException], FailureKind, str], ...]] = (
 
 def failure_of(exc: BaseException, bounds: Bounds, *, answering: bool) -> Failure:
     """What an exception of the HTTP stack means; `answering` is true once the status line was there."""
-    # httpx-aiohttp takes a lost connection for a connect timeout: the exception that it wraps knows better.
-    cause = exc.__cause__ if isinstance(exc, httpx.HTTPError) and exc.__cause__ is not None else exc
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+    if isinstance(exc, aiohttp.ConnectionTimeoutError):
         return bounds.late("connect")
-    if isinstance(cause, aiohttp.SocketTimeoutError):
+    if isinstance(exc, aiohttp.SocketTimeoutError):
         return bounds.late("idle" if answering else "first_byte")
     for kind_of, kind, text in _INSIDE if answering else _BEFORE:
-        if isinstance(cause, kind_of):
-            return Failure(kind, text.format(slug=bounds.slug) + _detail(cause))
-    return Failure(FailureKind.UNKNOWN, f"the call to {bounds.slug} failed ({type(cause).__name__})")
+        if isinstance(exc, kind_of):
+            return Failure(kind, text.format(slug=bounds.slug) + _detail(exc))
+    return Failure(FailureKind.UNKNOWN, f"the call to {bounds.slug} failed ({type(exc).__name__})")
 
 
 def _detail(cause: BaseException) -> str:

@@ -43,7 +43,7 @@ class Listing:
         url = f"{provider.base_url.rstrip('/')}{path}{'?' + query if query else ''}"
         try:
             return orjson.loads(await self._get(url, headers, provider.timeouts.connect))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             failure = f"it is not reached ({type(error).__name__})"
         except orjson.JSONDecodeError:
             failure = "its answer is not JSON"

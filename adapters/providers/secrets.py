@@ -49,6 +49,7 @@ class Secrets:
         self._environ = os.environ if environ is None else environ
         self._clock = clock
         self._files: dict[str, _Read] = {}
+        self._last: dict[str, str] = {}
 
     def resolve(self, reference: str) -> str:
         """The secret, without a line break at its end.
@@ -57,6 +58,20 @@ class Secrets:
             SecretError: the reference is malformed, nothing is there, or it can't stand in a header.
         """
         return _checked(reference, self._value(reference))
+
+    def last(self, reference: str) -> str:
+        """As `resolve`; while there is nothing any more, what was there last.
+
+        Raises:
+            SecretError: there never was one.
+        """
+        try:
+            value = self._last[reference] = self.resolve(reference)
+        except SecretError:
+            if reference not in self._last:
+                raise
+            value = self._last[reference]
+        return value
 
     def _value(self, reference: str) -> str:
         scheme, _, rest = reference.partition(":")

@@ -15,6 +15,11 @@ from service.domain.failure import Failure, FailureKind
 
 MAX_MESSAGE: Final = 500
 
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds. The longest limits that providers reset are daily ones (requests per day: Groq, OpenAI); who names more
+is asked again after a day. No caller is told nonsense then, and no job waits for a moment beyond what a database
+can hold."""
+
 STATUSES: Final[dict[int, FailureKind]] = {
     400: FailureKind.INVALID_REQUEST,
     401: FailureKind.AUTH,
@@ -131,8 +136,13 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     """Seconds to wait that the provider named, or None.
 
     retry-after-ms, then Retry-After (seconds or an HTTP date), then x-ratelimit-reset*: of the limits that
-    are used up the latest, else the earliest.
+    are used up the latest, else the earliest. At most LONGEST_WAIT.
     """
+    named = _named(headers, now)
+    return None if named is None else min(named, LONGEST_WAIT)
+
+
+def _named(headers: Mapping[str, str], now: float | None) -> float | None:
     if now is None:
         now = _http_date(headers.get("date", ""))
     milliseconds = _number(headers.get("retry-after-ms", ""))

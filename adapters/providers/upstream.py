@@ -11,12 +11,13 @@ from typing import Final, Literal
 
 import httpx
 from multidict import CIMultiDict
+from yarl import URL
 
 from adapters.providers import auth, spans
 from adapters.providers.dialect import Decoder, Dialect, UpstreamRequest
 from adapters.providers.exchange import Exchange
-from adapters.providers.faults import Bounds
-from adapters.providers.http import HttpClient, HttpSettings
+from adapters.providers.faults import Bounds, failure_of
+from adapters.providers.http import HttpClient, HttpSettings, address
 from adapters.providers.identity.identities import Identities
 from adapters.providers.secrets import SecretError, Secrets
 from adapters.providers.sound import checked
@@ -35,6 +36,7 @@ _STREAMS: Final = frozenset(
 )
 """Content types that are decoded as a stream at once. Behind any other the first bytes decide: an error, a whole
 answer from someone who can't stream, or events under a wrong name, which OpenAI's own clients don't look at."""
+_TOO_MUCH: Final = "its streamed answer grew larger than upstream.max_stream_bytes allows"
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_FIELD: Final = max(map(len, _FIELDS))
 
@@ -59,7 +61,7 @@ class HttpUpstream:
         self._client = HttpClient(self._settings, tls=tls)
         self._identities = Identities(secrets, self._settings.ca_file)
         self._clock = clock
-        self._urls: dict[tuple[str, str], httpx.URL] = {}
+        self._urls: dict[tuple[str, str], URL] = {}
 
     async def call(self, endpoint: Endpoint, generation: Generation, context: CallContext) -> Sequence[Event]:
         """A whole answer, as events.
@@ -86,19 +88,19 @@ class HttpUpstream:
         dialect = self._dialects[endpoint.provider.dialect]
         request = dialect.build(generation, endpoint, stream=True)
         exchange = await self._send(dialect, endpoint.provider, request, context)
-        decoder = dialect.decoder()
+        decoder, most = dialect.decoder(), self._settings.max_stream_bytes
         if exchange.media_type in _STREAMS:
-            return HttpEventSource(exchange, decoder)
+            return HttpEventSource(exchange, decoder, most)
         try:
             opening = await _opening(exchange)
             if opening.startswith(_FIELDS):
-                return HttpEventSource(exchange, decoder, checked(decoder.feed(opening)))
+                return HttpEventSource(exchange, decoder, most - len(opening), checked(decoder.feed(opening)))
             events = checked(dialect.read(opening + await exchange.read_all(self._settings.max_answer_bytes)))
         except BaseException:
             exchange.close()
             raise
         exchange.close()
-        return HttpEventSource(exchange, None, events)
+        return HttpEventSource(exchange, None, 0, events)
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -124,10 +126,10 @@ class HttpUpstream:
         if isinstance(provider.auth, Auth):
             secret = self._secret(provider.slug, provider.auth)
             query = auth.apply(provider.auth, secret, headers)
-            url = self._url(provider.base_url, path, query)
+            url = self._url(provider.base_url, path, query, bounds)
             secrets: tuple[str, ...] = (secret,)
         else:
-            url = self._url(provider.base_url, path, "")
+            url = self._url(provider.base_url, path, "", bounds)
             secrets = await self._identities.sign(provider.auth, str(url), headers, request.body, bounds)
         span = None if context.span is None else spans.begin(context.span, provider.base_url, path)
         if provider.ours:
@@ -164,26 +166,29 @@ class HttpUpstream:
             text = f"provider {slug} has no credentials: {exc}"
             raise UpstreamError(Failure(FailureKind.AUTH, text)) from None
 
-    def _url(self, base: str, path: str, query: str) -> httpx.URL:
+    def _url(self, base: str, path: str, query: str, bounds: Bounds) -> URL:
         if query:
             separator = "&" if "?" in path else "?"
-            return httpx.URL(f"{base.rstrip('/')}{path}{separator}{query}")
+            return _read(f"{base.rstrip('/')}{path}{separator}{query}", bounds)
         url = self._urls.get((base, path))
         if url is None:
             if len(self._urls) >= _MOST_URLS:
                 self._urls.clear()
-            url = self._urls[base, path] = httpx.URL(f"{base.rstrip('/')}{path}")
+            url = self._urls[base, path] = _read(f"{base.rstrip('/')}{path}", bounds)
         return url
 
 
 class HttpEventSource:
-    """`ports.EventSource` over one exchange: one network read, one batch."""
+    """`ports.EventSource` over one exchange: one network read, one batch. `left` bytes may come yet."""
 
-    __slots__ = ("_decoder", "_exchange", "_ready")
+    __slots__ = ("_decoder", "_exchange", "_left", "_ready")
 
-    def __init__(self, exchange: Exchange, decoder: Decoder | None, ready: Sequence[Event] = ()) -> None:
+    def __init__(
+        self, exchange: Exchange, decoder: Decoder | None, left: int, ready: Sequence[Event] = ()
+    ) -> None:
         self._exchange = exchange
         self._decoder = decoder
+        self._left = left
         self._ready = ready
 
     async def next(self) -> Sequence[Event]:
@@ -207,7 +212,10 @@ class HttpEventSource:
                 break
             if not data:
                 break
+            self._left -= len(data)
             try:
+                if self._left < 0:
+                    raise UpstreamError(Failure(FailureKind.PROTOCOL, _TOO_MUCH))
                 events = checked(decoder.feed(data))
             except UpstreamError:
                 self._end()
@@ -230,6 +238,15 @@ class HttpEventSource:
     def _end(self) -> None:
         self._decoder = None
         self._exchange.close()
+
+
+def _read(text: str, bounds: Bounds) -> URL:
+    try:
+        return address(text)
+    except httpx.InvalidURL as error:
+        failure = failure_of(error, bounds, answering=False)
+    # Raised out here so that no chain leads to the exception that holds the address, and with it a key.
+    raise UpstreamError(failure)
 
 
 async def _opening(exchange: Exchange) -> bytes:

@@ -88,13 +88,21 @@ class Opened:
         """Ends the upstream call now, if it is not over. Idempotent."""
         self._over = True
         first, self._first = self._first, None
-        if first is not None:
-            first.cancel()
-            await asyncio.wait((first,))
-            if not first.cancelled():
+        try:
+            if first is not None:
                 # Its failure was told by `start`, or nobody waits for it any more.
-                first.exception()
-        await self._source.aclose()
+                first.add_done_callback(_seen)
+                first.cancel()
+                await asyncio.wait((first,))
+        finally:
+            # A caller who is cancelled again while it leaves must not leave the call and its place behind.
+            await self._source.aclose()
+
+
+def _seen(first: asyncio.Task[Sequence[Event]]) -> None:
+    """Takes note of its failure, so that asyncio does not report it as one that nobody saw."""
+    if not first.cancelled():
+        first.exception()
 
 
 async def _read(source: Coalescer) -> Sequence[Event]:

@@ -49,9 +49,10 @@ def _read(price: Price, usage: Usage, total: Decimal) -> Decimal:
         rest -= stored
         total = _EXACT.fma(_or(price.cache_write, price.prompt), stored, total)
     rest = max(rest, 0)
-    if usage.details and (heard := min(_detail(usage, AUDIO_INPUT), rest)):
+    # Without a price of its own audio is among the rest.
+    if price.audio_input is not None and (heard := min(_detail(usage, AUDIO_INPUT), rest)):
         rest -= heard
-        total = _EXACT.fma(_or(price.audio_input, price.prompt), heard, total)
+        total = _EXACT.fma(price.audio_input, heard, total)
     return _EXACT.fma(price.prompt, rest, total)
 
 
@@ -61,9 +62,9 @@ def _written(price: Price, usage: Usage, total: Decimal) -> Decimal:
         rest -= reasoning
         total = _EXACT.fma(_or(price.reasoning, price.completion), reasoning, total)
     rest = max(rest, 0)
-    if usage.details and (spoken := min(_detail(usage, AUDIO_OUTPUT), rest)):
+    if price.audio_output is not None and (spoken := min(_detail(usage, AUDIO_OUTPUT), rest)):
         rest -= spoken
-        total = _EXACT.fma(_or(price.audio_output, price.completion), spoken, total)
+        total = _EXACT.fma(price.audio_output, spoken, total)
     return _EXACT.fma(price.completion, rest, total)
 
 

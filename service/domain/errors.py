@@ -49,6 +49,7 @@ class Reason(StrEnum):
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     IDEMPOTENCY_IN_PROGRESS = "IDEMPOTENCY_IN_PROGRESS"
+    OVERLOADED = "OVERLOADED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ ERRORS: Final[dict[Reason, ErrorSpec]] = {
     Reason.IDEMPOTENCY_IN_PROGRESS: ErrorSpec(
         "ABORTED", 409, "BAD_REQUEST", "idempotency_key_in_use", _INVALID, True, "caller"
     ),
+    # Not RESOURCE_EXHAUSTED, 429: nobody's allowance is used up, and clients try UNAVAILABLE at another replica.
+    Reason.OVERLOADED: ErrorSpec("UNAVAILABLE", 503, "SERVICE_UNAVAILABLE", "server_error", _SERVER, True, "us"),
 }
 
 

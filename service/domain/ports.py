@@ -122,6 +122,10 @@ class Telemetry(Protocol):
         """The call's `number`-th failed attempt, counted by `attempt` already: for the log."""
         ...
 
+    def attempt_crashed(self, endpoint: Endpoint, error: Exception, request_id: str, number: int) -> None:
+        """The same for one that a fault of the service ended; the error's words may quote the request."""
+        ...
+
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """A stream's first visible event came after `seconds`."""
         ...
@@ -141,6 +145,10 @@ class Telemetry(Protocol):
 
 class RequestTelemetry(Protocol):
     """Counts what the doors see; never content."""
+
+    def request_offered(self, door: str, method: str, *, asks: bool) -> None:
+        """Calls of this method may come; told once, before the first. `asks`: they are passed on to providers."""
+        ...
 
     def request_started(self) -> None:
         """A call was admitted."""

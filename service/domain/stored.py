@@ -20,6 +20,10 @@ class StoreError(Exception):
     """The database can't be reached or refused. The message holds no content and no credentials."""
 
 
+class RefusedValueError(StoreError):
+    """It refused a value for what the value is, and will again: asking once more is no use."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewResponse:
     """A response to store.

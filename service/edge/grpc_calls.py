@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
@@ -12,12 +12,13 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
+from service.domain import crash
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
 from service.domain.money import Cost
 from service.domain.routing import Decision
 from service.domain.tracing import Attributes, Tracer
-from service.edge import crash, log_events, spans
+from service.edge import log_events, spans
 from service.edge.admission import Admission
 from service.edge.calls import REQUEST_ID, Calls, request_id_of
 from service.edge.grpc_errors import status_code, status_message, trailers
@@ -31,32 +32,15 @@ RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
-class Undecodable:
-    """A request whose bytes are no message of the expected type; `message_type` names what was expected."""
-
-    message_type: str
-
-
-def decoder(message_type: type[Request]) -> Callable[[bytes], Request | Undecodable]:
-    """A deserialiser that lets the handler answer INVALID_ARGUMENT: gRPC's own answers INTERNAL."""
-    parse = message_type.FromString
-    name = message_type.DESCRIPTOR.full_name
-
-    def decode(data: bytes) -> Request | Undecodable:
-        try:
-            return parse(data)
-        except DecodeError:
-            return Undecodable(name)
-
-    return decode
-
-
-@dataclass(frozen=True, slots=True)
 class MethodName:
-    """A method, as logs and metrics name it and as the wire does: `package.Service/Method`."""
+    """A method, as logs and metrics name it and as the wire does: `package.Service/Method`.
+
+    `attributes` are those of its spans that are the same for every call.
+    """
 
     short: str
     full: str
+    attributes: Attributes = field(default_factory=dict)
 
 
 def full_name(request_type: type[Message], method: str) -> MethodName:
@@ -80,6 +64,7 @@ class GrpcCalls:
     """Wraps method bodies for the server.
 
     `public`: no key is asked for (the catalogue). `certificates`: clients may show one, so it is looked at.
+    `where`: what spans say of this door.
     """
 
     def __init__(
@@ -90,34 +75,42 @@ class GrpcCalls:
         public: bool = False,
         certificates: bool = False,
         tracer: Tracer | None = None,
+        where: Attributes | None = None,
     ) -> None:
         self._calls = calls
         self._admission = admission
         self._public = public
         self._certificates = certificates
         self._tracer = tracer
+        self._where = where or {}
         self._log = structlog.get_logger().bind()
 
     def unary(
-        self, method: str, request_type: type[Request], body: Callable[[Rpc[Request]], Awaitable[Message]]
+        self,
+        method: str,
+        request_type: type[Request],
+        body: Callable[[Rpc[Request]], Awaitable[Message]],
+        *,
+        asks: bool = False,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler for a method with one answer."""
+        """A handler for a method with one answer; `asks`: it asks providers."""
 
-        name = full_name(request_type, method)
+        name = self._offer(request_type, method, asks=asks)
 
-        async def handle(request: Request | Undecodable, transport: RpcContext) -> Message | None:
-            return await self._run(name, request, transport, body)
+        async def handle(data: bytes, transport: RpcContext) -> Message | None:
+            return await self._run(name, request_type, data, transport, body)
 
-        return grpc.unary_unary_rpc_method_handler(
-            handle,
-            request_deserializer=decoder(request_type),
-            response_serializer=_serialize,
-        )
+        return grpc.unary_unary_rpc_method_handler(handle, response_serializer=_serialize)
 
     def stream(
-        self, method: str, request_type: type[Request], body: Callable[[Rpc[Request]], Awaitable[None]]
+        self,
+        method: str,
+        request_type: type[Request],
+        body: Callable[[Rpc[Request]], Awaitable[None]],
+        *,
+        asks: bool = False,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler for a method that writes its answers to the transport itself."""
+        """A handler for a method that writes its answers to the transport itself; `asks`: it asks providers."""
 
         async def in_time(rpc: Rpc[Request]) -> None:
             # gRPC ends a call at its client's own deadline, in the middle of a write; at ours nobody else does.
@@ -132,21 +125,23 @@ class GrpcCalls:
                     Reason.DEADLINE_EXCEEDED, "the call's deadline passed while the client was waited for"
                 ) from None
 
+        name = self._offer(request_type, method, asks=asks)
+
+        async def handle(data: bytes, transport: RpcContext) -> None:
+            await self._run(name, request_type, data, transport, in_time)
+
+        return grpc.unary_stream_rpc_method_handler(handle, response_serializer=_serialize)
+
+    def _offer(self, request_type: type[Message], method: str, *, asks: bool) -> MethodName:
+        self._admission.offer("grpc", method, asks=asks)
         name = full_name(request_type, method)
-
-        async def handle(request: Request | Undecodable, transport: RpcContext) -> None:
-            await self._run(name, request, transport, in_time)
-
-        return grpc.unary_stream_rpc_method_handler(
-            handle,
-            request_deserializer=decoder(request_type),
-            response_serializer=_serialize,
-        )
+        return replace(name, attributes={**self._where, **_attributes(name.full)})
 
     async def _run(
         self,
         name: MethodName,
-        request: Request | Undecodable,
+        request_type: type[Request],
+        data: bytes,
         transport: RpcContext,
         body: Callable[[Rpc[Request]], Awaitable[Message | None]],
     ) -> Message | None:
@@ -156,16 +151,11 @@ class GrpcCalls:
         started: float | None = None
         recorded: spans.CallSpan | None = None
         try:
-            started = self._admission.enter()
+            started = self._admission.enter(len(data))
             call = self._context(headers, request_id, transport)
             if self._tracer is not None:
-                call, recorded = spans.begin(self._tracer, call, headers, name.full, _attributes(name.full))
-            if isinstance(request, Undecodable):
-                raise ServiceError(
-                    Reason.MALFORMED_BODY,
-                    f"the request's bytes are no {request.message_type}: regenerate the client from our protos",
-                )
-            return await body(Rpc(request, call, transport))
+                call, recorded = spans.begin(self._tracer, call, headers, name.full, name.attributes)
+            return await body(Rpc(_parsed(request_type, data), call, transport))
         except ServiceError as error:
             outcome = error.reason.value
             failure = error
@@ -218,6 +208,20 @@ async def _abort(transport: RpcContext, error: ServiceError, request_id: str) ->
     details = (*trailers(error, request_id), (REQUEST_ID, request_id))
     await transport.abort(status_code(error), status_message(error), details)
     raise AssertionError("abort raises")
+
+
+def _parsed(message_type: type[Request], data: bytes) -> Request:
+    """The request. Here, not by gRPC: what is refused is never parsed, and gRPC's own error would be INTERNAL.
+
+    Raises:
+        ServiceError: MALFORMED_BODY.
+    """
+    try:
+        return message_type.FromString(data)
+    except DecodeError:
+        expected = message_type.DESCRIPTOR.full_name
+        text = f"the request's bytes are no {expected}: regenerate the client from our protos"
+        raise ServiceError(Reason.MALFORMED_BODY, text) from None
 
 
 def _serialize(message: Message) -> bytes:

@@ -31,8 +31,8 @@ def responses_service(
     return grpc.method_handlers_generic_handler(
         RESPONSES,
         {
-            "CreateResponse": wrap.unary("CreateResponse", pb.CreateResponseRequest, making.create),
-            "StreamResponse": wrap.stream("StreamResponse", pb.CreateResponseRequest, making.stream),
+            "CreateResponse": wrap.unary("CreateResponse", pb.CreateResponseRequest, making.create, asks=True),
+            "StreamResponse": wrap.stream("StreamResponse", pb.CreateResponseRequest, making.stream, asks=True),
             "GetResponse": wrap.unary("GetResponse", pb.GetResponseRequest, reading.get),
             "FollowResponse": wrap.stream("FollowResponse", pb.FollowResponseRequest, reading.follow),
             "CancelResponse": wrap.unary("CancelResponse", pb.CancelResponseRequest, reading.cancel),

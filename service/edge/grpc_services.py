@@ -43,8 +43,8 @@ def chat_service(wrap: GrpcCalls, chat: ChatHandler) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         CHAT,
         {
-            "CreateChatCompletion": wrap.unary("CreateChatCompletion", request_type, create),
-            "StreamChatCompletion": wrap.stream("StreamChatCompletion", request_type, stream),
+            "CreateChatCompletion": wrap.unary("CreateChatCompletion", request_type, create, asks=True),
+            "StreamChatCompletion": wrap.stream("StreamChatCompletion", request_type, stream, asks=True),
         },
     )
 

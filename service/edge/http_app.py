@@ -67,7 +67,7 @@ class HttpApp:
     def build(self, max_body_bytes: int) -> web.Application:
         """The aiohttp application. Bodies above `max_body_bytes` get 413."""
         app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
-        chat = self.wrap.route("chat/completions", self.chat.create)
+        chat = self.wrap.route("chat/completions", self.chat.create, asks=True)
         methods = (*self._responses(), *self._jobs())
         models = self._public("models", self._models)
         model = self._public("models/{id}", self._model)
@@ -84,13 +84,14 @@ class HttpApp:
     def _responses(self) -> tuple[tuple[str, str, Handler], ...]:
         shown = self.responses
         routes = (
-            ("POST", "responses", "responses.create", shown.create),
             ("GET", "responses/{id}", "responses.get", shown.get),
             ("DELETE", "responses/{id}", "responses.delete", shown.delete),
             ("POST", "responses/{id}/cancel", "responses.cancel", shown.cancel),
             ("GET", "responses/{id}/input_items", "responses.input_items", shown.input_items),
         )
-        return tuple((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
+        create = self.wrap.route("responses.create", shown.create, asks=True)
+        others = ((method, path, self.wrap.route(name, body)) for method, path, name, body in routes)
+        return (("POST", "responses", create), *others)
 
     def _jobs(self) -> tuple[tuple[str, str, Handler], ...]:
         routes = (

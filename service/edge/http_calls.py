@@ -17,10 +17,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from service.api.responses.ids import is_response_id
+from service.domain import crash
 from service.domain.calls import CallContext
 from service.domain.errors import Reason, ServiceError
 from service.domain.tracing import TRACEPARENT, TRACESTATE, Attributes, Tracer
-from service.edge import crash, http_errors, log_events, spans
+from service.edge import http_errors, log_events, spans
 from service.edge.admission import Admission
 from service.edge.calls import Calls, request_id_of
 
@@ -30,7 +31,7 @@ _GRACE_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class HttpCall:
-    """What a route's body gets: the request and the call's context.
+    """What a route's body gets: the request and the call's context; `weigh` is told how large the request is.
 
     A body that streams sets `stream` once the headers are out: from then on errors are told in the stream, in
     the words of `tell` where the body has its own.
@@ -40,13 +41,20 @@ class HttpCall:
     call: CallContext
     stream: web.StreamResponse | None = None
     tell: Callable[[ServiceError], bytes] | None = None
+    weigh: Callable[[int], None] = lambda _size: None
 
     async def read(self) -> bytes:
         """The request's body, decompressed.
 
         Raises:
-            ServiceError: BODY_TOO_LARGE, or MALFORMED_BODY when it is not what its headers announce.
+            ServiceError: BODY_TOO_LARGE, MALFORMED_BODY when it is not what its headers announce, OVERLOADED when
+                it is more than they announce and there is no room for that.
         """
+        body = await self._read()
+        self.weigh(len(body))
+        return body
+
+    async def _read(self) -> bytes:
         try:
             return await self.request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -66,18 +74,29 @@ Body = Callable[[HttpCall], Awaitable[web.StreamResponse]]
 
 
 class HttpCalls:
-    """Wraps route bodies."""
+    """Wraps route bodies. `where`: what spans say of this door."""
 
-    def __init__(self, calls: Calls, admission: Admission, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        admission: Admission,
+        tracer: Tracer | None = None,
+        where: Attributes | None = None,
+    ) -> None:
         self._calls = calls
         self._admission = admission
         self._tracer = tracer
+        self._where = where or {}
         self._log = structlog.get_logger().bind()
 
     def route(
-        self, method: str, body: Body, *, public: bool = False
+        self, method: str, body: Body, *, public: bool = False, asks: bool = False
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """A handler for a route; `method` names it in logs and metrics. `public`: no key is asked for."""
+        """A handler for a route; `method` names it in logs and metrics.
+
+        `public`: no key is asked for. `asks`: it asks providers.
+        """
+        self._admission.offer("http", method, asks=asks)
 
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._run(method, body, request, public=public)
@@ -93,13 +112,13 @@ class HttpCalls:
         answer: web.StreamResponse | None = None
         try:
             try:
-                started = self._admission.enter()
+                started = self._admission.enter(_announced(request))
                 names, headers = _certificate_names(request), _headers(request)
                 call = self._calls.context(headers, request_id, "http", certificate_names=names, public=public)
                 if self._tracer is not None and not public:
                     name, attributes = _span_of(request)
-                    call, recorded = spans.begin(self._tracer, call, headers, name, attributes)
-                http = HttpCall(request, call)
+                    call, recorded = spans.begin(self._tracer, call, headers, name, {**self._where, **attributes})
+                http = HttpCall(request, call, weigh=self._admission.weigh)
                 answer = await self._in_time(body, http)
                 return answer  # noqa: TRY300  what the span is told must be known below
             except ConnectionError:
@@ -153,6 +172,11 @@ class HttpCalls:
         seconds = self._admission.leave("http", method, outcome, started)
         ms = round(seconds * 1000, 2)
         self._log.info(log_events.REQUEST_FINISHED, method=method, outcome=outcome, request_id=request_id, ms=ms)
+
+
+def _announced(request: web.Request) -> int:
+    """Bytes that the body may have by its headers: one in chunks says nothing, one too large is not read on."""
+    return min(request.content_length or 0, request._client_max_size)  # noqa: SLF001  as above
 
 
 def _headers(request: web.Request) -> Mapping[str, str]:

@@ -10,7 +10,8 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from service.edge import crash, log_events
+from service.domain import crash
+from service.edge import log_events
 
 # A burst of new connections should not be refused while the loop is busy.
 _BACKLOG: Final = 1024

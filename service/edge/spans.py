@@ -5,6 +5,7 @@ A call that is refused before that has none: nobody unknown can have anything re
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from contextvars import Token
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from service.domain.tracing import (
 OK: Final = "ok"
 REQUEST: Final = "eurouter.request.id"
 
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0"})  # noqa: S104  compared with, not bound
+
 
 @dataclass(frozen=True, slots=True)
 class CallSpan:
@@ -35,6 +38,16 @@ class CallSpan:
 
     span: Span
     token: Token[Span | None]
+
+
+def server(host: str, port: int) -> Attributes:
+    """What a door is called by: the address that it listens on, or this machine's name where it listens on all.
+
+    From the settings: what callers call it is the callers' text, and gRPC's server does not show it. Port 0, which
+    takes a free one, is left out. https://opentelemetry.io/docs/specs/semconv/rpc/grpc/#server-span.
+    """
+    address = socket.gethostname() if host in _EVERYWHERE else host.strip("[]")
+    return {"server.address": address, "server.port": port} if port else {"server.address": address}
 
 
 def begin(

@@ -3,8 +3,8 @@
 Every key with its unit and default: docs/settings.md, which `python -m service.settings.document` writes.
 """
 
-from service.settings.load import CONFIG, SettingsError
+from service.settings.load import CONFIG, SettingsError, SettingsFileError
 from service.settings.model import Settings
 from service.settings.watch import SettingsWatcher
 
-__all__ = ["CONFIG", "Settings", "SettingsError", "SettingsWatcher"]
+__all__ = ["CONFIG", "Settings", "SettingsError", "SettingsFileError", "SettingsWatcher"]

@@ -70,16 +70,14 @@ class KeySettings(Part):
 class OwnerSettings(Part):
     """An owner of keys and calls. Keys may name owners that are not listed here."""
 
-    name: Owner = Field(description="Its name.")
+    name: Owner = Field(description="Its name. `local` is everybody as long as there are no keys.")
     client_certificates: tuple[str, ...] = Field(
         default=(),
         description="Names in client certificates that speak for it: a subject alternative name (DNS, URI or "
         "address) or the common name.",
     )
     floor: FloorSettings = Field(default_factory=FloorSettings, description="Filters for all its calls.")
-    fetch_media: bool = Field(
-        default=False, description="As a key's, for all its calls by whichever door; `local` is who has no key."
-    )
+    fetch_media: bool = Field(default=False, description="As a key's, for all its calls by whichever door.")
     on_worker_loss: Literal["restart", "fail"] = Field(
         default="restart",
         description="What becomes of a background response whose worker was lost after output could be seen: "

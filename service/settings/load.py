@@ -17,6 +17,7 @@ from adapters.documents.problems import model_at, problems_in
 from adapters.documents.read import Document, DocumentError, Problem, format_path, read_document
 from adapters.providers.secrets import FOLDER
 from service.settings.model import NESTING, PREFIX, Settings, check_across
+from service.settings.needs import no_settings
 
 CONFIG: Final = "EUROUTER_CONFIG"
 """The environment variable that names the settings file."""
@@ -34,33 +35,62 @@ class SettingsError(Exception):
         self.lines = tuple(lines)
 
 
+class SettingsFileError(SettingsError):
+    """There is no settings file, or nobody may read it: that may come right while the process runs."""
+
+
 def load(path: Path | None, env: Mapping[str, str], *, to_serve: bool = True) -> Settings:
     """What `Settings.load` says. Not `to_serve`: sections may still contradict each other, as they do before
     the first key was made.
     """
-    try:
-        document = read_document(path) if path is not None else Document("", {}, None)
-    except DocumentError as error:
-        raise SettingsError(str(error).splitlines()) from None
+    document = _read(path)
     variables = _variables(env)
-    merged = _merged(document.data, variables)
     place = _Place(path, document, variables)
-    try:
-        settings = Settings(**merged)
-    except ValidationError as error:
-        found = [
-            (tuple(detail["loc"]), problem.message)
-            for detail, problem in zip(
-                error.errors(include_url=False), problems_in(error, Settings, document), strict=True
-            )
-        ]
-        raise SettingsError([place.line(where, message) for where, message in found]) from None
+    settings = _settings(_merged(document.data, variables), place)
     contradictions = check_across(settings) if to_serve else ()
     if problems := [place.line(where, message) for where, message in contradictions]:
         raise SettingsError(problems)
     if problems := list(_unknown_variables(env, document)):
         raise SettingsError(problems)
     return settings
+
+
+def sections_of_environment(env: Mapping[str, str], *sections: str) -> Settings:
+    """What the environment alone says of some sections; all the rest is as by default.
+
+    Raises:
+        SettingsError: it says something wrong of them.
+    """
+    variables = _variables(env)
+    given = {name: variables[name] for name in sections if name in variables}
+    return _settings(given, _Place(None, Document("", {}, None), variables))
+
+
+def _read(path: Path | None) -> Document:
+    if path is None:
+        return Document("", {}, None)
+    try:
+        return read_document(path)
+    except DocumentError as error:
+        if isinstance(error.__cause__, OSError) and (why := no_settings(path)) is not None:
+            raise SettingsFileError([why]) from None
+        raise SettingsError(str(error).splitlines()) from None
+
+
+def _settings(values: Mapping[str, Any], place: _Place) -> Settings:
+    # pydantic-settings would take these for arguments of its own, such as _env_file.
+    if own := [key for key in values if key.startswith("_")]:
+        raise SettingsError([place.line((key,), "is not a known key") for key in own])
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        found = [
+            (tuple(detail["loc"]), problem.message)
+            for detail, problem in zip(
+                error.errors(include_url=False), problems_in(error, Settings, place.document), strict=True
+            )
+        ]
+        raise SettingsError([place.line(where, message) for where, message in found]) from None
 
 
 class _Environment(EnvSettingsSource):
@@ -114,12 +144,12 @@ class _Place:
 
     def __init__(self, path: Path | None, document: Document, variables: Mapping[str, Any]) -> None:
         self._file = path.name if path is not None else "config.yaml"
-        self._document = document
+        self.document = document
         self._variables = variables
 
     def line(self, where: tuple[int | str, ...], message: str) -> str:
         variable = variable_for(where)
-        written = self._document.line(where) if _is_in(self._document.data, where) else None
+        written = self.document.line(where) if _is_in(self.document.data, where) else None
         if _is_in(self._variables, _keys(where)):
             how = f"it comes from {PREFIX}{NESTING.join(_keys(where)).upper()}"
         elif not where:

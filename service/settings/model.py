@@ -20,6 +20,7 @@ from service.settings.media import MediaSettings
 from service.settings.parts import (
     LIVE,
     AdminSettings,
+    AdmissionSettings,
     CatalogSettings,
     CoalesceSettings,
     DeadlinesSettings,
@@ -53,7 +54,16 @@ class Settings(BaseSettings):
     http: HttpSettings = Field(default_factory=HttpSettings, description="The HTTP listener.")
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Probes and metrics.")
     processes: int = Field(
-        default=1, ge=1, le=256, description="Serving processes on the same ports; for single machines."
+        default=1,
+        ge=1,
+        le=256,
+        description="Serving processes on the same ports; for single machines. One that ends is replaced by one "
+        "with what the others have in force.",
+    )
+    admission: AdmissionSettings = Field(
+        default_factory=AdmissionSettings,
+        description="What one process takes at a time.",
+        json_schema_extra=LIVE,
     )
     deadlines: DeadlinesSettings = Field(
         default_factory=DeadlinesSettings, description="How long a call may take.", json_schema_extra=LIVE

@@ -21,6 +21,7 @@ HOW_TO_PEPPER: Final = "make one with `openssl rand -base64 32`"
 
 _FILE: Final = "file:"
 _HOW: Final = "put it there (in Kubernetes: the Secret's key '{}')"
+_HOW_SETTINGS: Final = "put it there (in Kubernetes: the key '{}' of the ConfigMap that is mounted at {})"
 _LET: Final = "let the process's user read it, and each folder above it"
 _NO_FILE: Final = os.strerror(errno.ENOENT)
 
@@ -70,6 +71,17 @@ def missing_url(settings: Settings, secrets: SecretSource) -> Iterator[Missing]:
     url = settings.database.url
     if url is not None and is_reference(url):
         yield from _secret("database.url", url, secrets, _url_problem)
+
+
+def no_settings(path: Path) -> str | None:
+    """Why the settings' file can't be read, and what to do; None: it can."""
+    match _why_unreadable(path):
+        case None:
+            return None
+        case reason if reason == _NO_FILE:
+            return f"there is no settings file {path}: {_HOW_SETTINGS.format(path.name, path.parent)}"
+        case reason:
+            return f"the settings file {path} can't be read ({reason}): {_LET}"
 
 
 def _of_doors(settings: Settings, secrets: SecretSource) -> Iterator[Missing]:

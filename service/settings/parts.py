@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
-from adapters.documents.shapes import Part, Region
+from adapters.documents.shapes import INT32_MAX, Part, Region
 from service.domain.catalog import Timeouts
 from service.domain.preferences import OPEN, Floor
 
@@ -129,6 +129,23 @@ class DeadlinesSettings(Part):
         return self
 
 
+class AdmissionSettings(Part):
+    """What one process takes at a time; a call beyond it fails with OVERLOADED, and is told to come again."""
+
+    max_calls: int = Field(
+        default=3000,
+        ge=1,
+        le=1_000_000,
+        description="Calls under way at both doors, streams that are open included.",
+    )
+    max_request_bytes: int = Field(
+        default=96 * MIB,
+        ge=1024,
+        description="Bytes of the requests of all calls under way; in memory they take five times as much. A "
+        "request that is alone is taken whatever its size, and one of at most 16384 bytes in any case.",
+    )
+
+
 class CoalesceSettings(Part):
     """Merging of small pieces of streams under load."""
 
@@ -160,7 +177,10 @@ class FloorSettings(Part):
         default=None, description="deny: only endpoints that state that they don't train on the data."
     )
     max_retention_days: int | None = Field(
-        default=None, ge=0, description="Endpoints keep the data at most this many days; 0 is not at all."
+        default=None,
+        ge=0,
+        le=INT32_MAX,
+        description="Endpoints keep the data at most this many days; 0 is not at all.",
     )
     eu_owned: bool = Field(default=False, description="Only providers whose ultimate parent sits in the EU.")
 
@@ -220,6 +240,14 @@ class UpstreamSettings(Part):
     keepalive_seconds: Seconds = Field(default=30.0, description="How long an idle connection is kept; seconds.")
     max_answer_bytes: int = Field(
         default=64 * MIB, ge=1024, description="Largest answer that is not streamed, in bytes."
+    )
+    # What is stored of an answer is held until its end, at eight times its text then. Tokens that come one by one
+    # take some 300 bytes each: 200,000 of them fit.
+    max_stream_bytes: int = Field(
+        default=64 * MIB,
+        ge=1024,
+        description="Largest streamed answer, in bytes as the provider sends it; one that grows larger ends "
+        "there, as a broken one does.",
     )
     ca_file: Path | None = Field(
         default=None, description="A PEM file of authorities to trust in place of the usual ones."

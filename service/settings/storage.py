@@ -91,7 +91,8 @@ class JobsSettings(Part):
         ge=3,
         le=3600,
         allow_inf_nan=False,
-        description="After which a job whose worker was lost is another's.",
+        description="After which a job whose worker was lost is another's. Jobs whose claim took more than half "
+        "of it are handed back: at least three times database.statement_seconds.",
     )
     max_run_seconds: PositiveSeconds = Field(
         default=3600.0,

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from adapters.documents.watch import WatchedFile
+from service.domain import crash
 from service.settings.changes import changes
 from service.settings.load import SettingsError
 from service.settings.model import Settings
 
 RELOADED: Final = "settings_reloaded"
 NEED_RESTART: Final = "settings_need_restart"
-REJECTED: Final = "settings_rejected"
-MISSING: Final = "settings_file_missing"
 
 Report = Callable[[str, Mapping[str, object]], None]
 """Called with one of the names above and its values (paths of settings, never their values); must not block."""
@@ -59,7 +58,7 @@ class SettingsWatcher:
         self._judged = judged
         self._problems: tuple[str, ...] = ()
         self._held: Settings | None = None
-        self._reported_missing = False
+        self._told_missing = False
         # Not known: the file may have changed since `settings` were loaded.
         self._file = WatchedFile(path, known=False) if path is not None else None
 
@@ -80,9 +79,14 @@ class SettingsWatcher:
             return self._release()
         self._held = None
         try:
-            fresh = Settings.load(self._path, self._env)
+            return self._fresh()
         except SettingsError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - every process that has this file would end at the same time
+            return SettingsError([f"{self._path}: reading it failed by {crash.sentence(error)}"])
+
+    def _fresh(self) -> Settings | SettingsError:
+        fresh = Settings.load(self._path, self._env)
         if found := list(self._check(fresh)):
             self._held = fresh
             return SettingsError(found)
@@ -102,7 +106,6 @@ class SettingsWatcher:
         self._problems = fresh.lines if isinstance(fresh, SettingsError) else ()
         self._judged(self._problems)
         if isinstance(fresh, SettingsError):
-            self._report(REJECTED, {"path": str(self._path), "problems": list(fresh.lines)})
             return False
         if fresh == self.current:
             return False
@@ -118,8 +121,6 @@ class SettingsWatcher:
 
     def _notice_missing(self) -> None:
         missing = self._file is not None and self._file.missing()
-        if missing and not self._reported_missing:
-            self._report(MISSING, {"path": str(self._path)})
-        if missing != self._reported_missing:
+        if missing != self._told_missing:
             self._judged((f"there is no file {self._path} any more",) if missing else self._problems)
-        self._reported_missing = missing
+        self._told_missing = missing

@@ -155,7 +155,7 @@ class Builder:
             shutil.copyfile(ROOT / path, to)
         base = self._folder / "base"
         (base / SETTINGS).mkdir(parents=True)
-        _put_python(base / "usr" / "local")
+        put_python(base / "usr" / "local")
         # With pip, as the official images have it, so that its removal is one. Debian's own Python gives none.
         self._run("base", ["sh", "-c", "ldconfig; python -m ensurepip || true"], BASE_ENVIRONMENT)
 
@@ -170,7 +170,7 @@ class Builder:
         )  # fmt: skip
 
 
-def _put_python(prefix: Path) -> None:
+def put_python(prefix: Path) -> None:
     """Makes `prefix` the place of this interpreter, as in the official images: /usr/local/bin/python."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     own, binaries = Path(sys.base_prefix), prefix / "bin"

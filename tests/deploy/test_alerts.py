@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from adapters.media.errors import Outcome as MediaOutcome
-from adapters.metrics_document import metrics
+from adapters.metrics_document import SHOWN_AS_ZERO, metrics
+from adapters.telemetry import OUTCOMES_AT_PROVIDERS
 from service.domain.errors import ERRORS, Reason
 from service.domain.failure import CALLERS_END, OPERATORS_FAULT, FailureKind
 from service.domain.job_store import Priority
@@ -90,7 +91,8 @@ def test_the_outcomes_that_are_our_fault_are_those_of_the_error_catalogue() -> N
         for rule in rules.rules():
             if part in rule.get("record", ""):
                 found = {text for one in read(rule["expr"]).selectors for _, _, text in one.matchers}
-                assert [set(text.split("|")) for text in found] == [expected], rule["record"]
+                counts = rule["record"].endswith(":rate5m")
+                assert [set(text.split("|")) for text in found] == ([expected] if counts else []), rule["record"]
 
 
 def test_every_outcome_and_priority_in_a_rule_exists() -> None:
@@ -111,6 +113,30 @@ def test_what_callers_end_by_themselves_takes_no_provider_down() -> None:
     ((_, sign, text),) = first.matchers
     assert sign == "!~"
     assert set(text.split("|")) > CALLERS_END
+
+
+def test_the_failures_that_take_a_provider_down_are_those_that_are_shown_as_0_before_they_happen() -> None:
+    (selector, well) = read(rules.alerts()["EurouterProviderDown"]["expr"]).selectors
+    ((_, _, left_out),) = selector.matchers
+    assert well.matchers == (("outcome", "=", "ok"),)
+    told = {kind.value for kind in FailureKind} - set(left_out.split("|"))
+    assert {*told, "ok"} == set(OUTCOMES_AT_PROVIDERS)
+
+
+def test_every_counter_with_labels_that_a_rule_reads_is_shown_as_0_before_it_is_counted() -> None:
+    labelled = {one.name for part in metrics().values() for one in part if one.kind == "counter" and one.labels}
+    counted = {selector.metric for rule in rules.rules() for selector in read(rule["expr"]).selectors}
+    shown = {name for name, *_ in SHOWN_AS_ZERO}
+    assert "eurouter_requests_total" in counted & labelled
+    assert counted & labelled <= shown <= labelled
+
+
+@each_rule
+def test_a_window_holds_four_scrapes_where_there_is_one_a_minute(name: str) -> None:
+    unit = {"m": 1, "h": 60, "d": 1440}
+    windows = re.findall(r"\[(\d+)([mhd])(?::\w+)?\]", RULES[name]["expr"])
+    assert len(windows) == RULES[name]["expr"].count("[")
+    assert all(int(number) * unit[letter] >= 5 for number, letter in windows)
 
 
 def test_a_gauge_of_the_whole_database_is_never_summed_over_replicas() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from service import cli
+from service.arguments import parser_of
 from service.settings import Settings
 from tests.deploy.manifests import (
     LONG_RUNNING,
@@ -71,7 +71,7 @@ def test_no_version_but_the_packages_stands_in_any_file() -> None:
 def test_every_command_is_one_that_the_program_takes(found: Workload, capsys: pytest.CaptureFixture[str]) -> None:
     for container in found.containers():
         assert "command" not in container  # the image's own entry point
-        cli._parser("").parse_args(container["args"])
+        parser_of("").parse_args(container["args"])
         assert capsys.readouterr().err == ""
 
 

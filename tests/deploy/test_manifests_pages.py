@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from service import cli
+from service.arguments import parser_of
 from tests.deploy.manifests import (
     SERVICE,
     TREE,
@@ -199,7 +199,7 @@ def test_every_command_of_ours_is_one_that_the_program_takes() -> None:
     ours = [line.split(" eurouter ")[-1] for line in commands() if re.search(r"(?:^|-- )eurouter ", line)]
     assert len(ours) >= 2
     for line in ours:
-        cli._parser("").parse_args(line.removeprefix("eurouter ").split())
+        parser_of("").parse_args(line.removeprefix("eurouter ").split())
 
 
 def test_the_secrets_that_are_made_are_those_of_the_example() -> None:

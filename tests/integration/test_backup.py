@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,22 @@ async def test_a_backup_of_a_database_in_use_has_what_was_answered_and_the_jobs_
         said = await backups.erase(door.up.http, erased["id"], after["id"])
         assert said == [f"{erased['id']} deleted", f"{after['id']} was not there"]
         assert (await door.call("GET", f"/{erased['id']}")).status == 404
+
+
+async def test_a_pepper_that_is_gone_from_its_file_keeps_opening_to_a_running_service(tmp_path: Path) -> None:
+    key, pepper = make_key(), tmp_path / "pepper"
+    pepper.write_text("the pepper that somebody takes out of the Secret")
+    row = {"id": public_id(key), "hash": hash_secret(key, pepper.read_bytes()), "owner": "team-a", "name": "a"}
+    with_keys = {"keys": [row], "key_pepper": f"file:{pepper}", "jobs": {"here": False}}
+    (tmp_path / "service").mkdir()
+    async with responses_door(tmp_path / "service", with_keys) as door:
+        pepper.unlink()
+        # Longer than a file that was read is not looked at again.
+        await asyncio.sleep(1.2)
+        headers = {"authorization": f"Bearer {key}"}
+        assert (await door.call("POST", "/v1/chat/completions", json=body(), headers=headers)).status == 200
+        headers = {"authorization": f"Bearer {make_key()}"}
+        assert (await door.call("POST", "/v1/chat/completions", json=body(), headers=headers)).status == 401
 
 
 async def test_keys_work_with_their_pepper_and_with_another_one_every_call_is_told_that_its_key_is_not_valid(

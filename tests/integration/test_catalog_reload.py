@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import aiohttp
 import pytest
@@ -18,6 +18,8 @@ from adapters.providers.secrets import Secrets
 from adapters.providers.simulator import Simulator
 from service.bootstrap import Service, Start
 from service.domain.catalog import ProviderStatus, Rule
+from service.domain.events import Usage
+from service.domain.failure import FailureKind
 from service.domain.fields import Field
 from service.settings import Settings
 
@@ -118,7 +120,7 @@ async def test_a_bad_edit_keeps_the_old_catalogue_says_why_and_a_good_one_mends_
     before = source.current()
     async with running(source):
         path.write_text(catalogue("v/one").replace("provider: own", "provider: onw"))
-        await until(lambda: bool(reports.events))
+        await until(lambda: bool(judged))
         assert source.current() is before
         assert "models[0].endpoints[0].provider: no provider has the slug 'onw'" in judged[0][0]
         path.write_text(catalogue("v/three"))
@@ -129,9 +131,37 @@ async def test_a_bad_edit_keeps_the_old_catalogue_says_why_and_a_good_one_mends_
         await until(lambda: len(judged) > 3 and not judged[-1])
     assert list(judged[1]) == []
     assert list(judged[2]) == [f"there is no file {path} any more"]
-    (rejected, values), (reloaded, _), *_ = reports.events
-    assert (rejected, reloaded) == ("catalog_rejected", "catalog_reloaded")
-    assert "models[0].endpoints[0].provider: no provider has the slug 'onw'" in str(values["problems"])
+    assert set(reports.names) == {"catalog_reloaded"}
+
+
+class CrashingPath(PosixPath):
+    """A file whose reading fails as nobody expected."""
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        text = super().read_text(encoding, errors)
+        if "v/odd" in text:
+            raise KeyError(text)
+        return text
+
+
+def test_an_edit_whose_reading_crashes_is_kept_out_like_a_bad_one_and_its_words_are_not_told(
+    tmp_path: Path,
+) -> None:
+    path = CrashingPath(tmp_path / "catalogue.yaml")
+    path.write_text(catalogue("v/one"))
+    judged: list[Sequence[str]] = []
+    source = FileCatalog(path, DIALECTS, lambda _: True, judged=judged.append)
+    path.write_text(catalogue("v/odd"))
+    assert not any(source.poll() for _ in range(3))
+    assert set(source.current().models) == {"v/one"}
+    ((said,),) = judged
+    assert said.startswith(
+        f"{path}: reading it failed by a fault of eurouter: KeyError at test_catalog_reload.py:"
+    )
+    assert "v/odd" not in said
+    path.write_text(catalogue("v/two"))
+    assert any(source.poll() for _ in range(3))
+    assert set(source.current().models) == {"v/two"}
 
 
 async def test_a_file_that_is_written_slowly_is_never_read_half(tmp_path: Path, reports: Reports) -> None:
@@ -347,6 +377,22 @@ async def test_a_stream_under_way_outlives_a_reload_that_takes_its_model_away(tm
             assert '"error"' not in rest
             async with client.post(url, json=body) as answer:
                 assert answer.status == 404
+
+
+async def test_of_models_that_left_a_running_service_shows_no_figures_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(catalogue("v/one"))
+    async with serving(path) as service:
+        (one,) = service.catalog.current().models["v/one"].endpoints
+        service.telemetry.used(one, Usage(1, 2, 3))
+        service.process_telemetry.cooling({one.id: FailureKind.CONNECT})
+        shown = service.telemetry.render().decode()
+        assert 'eurouter_tokens_total{direction="input",model="v/one"' in shown
+        assert f'eurouter_endpoint_cooling{{endpoint="{one.id}"' in shown
+        for name in ("v/two", "v/three"):
+            path.write_text(catalogue(name))
+            await until(lambda name=name: name in service.catalog.current().models)  # type: ignore[misc]
+        assert "v/one" not in service.telemetry.render().decode()
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,34 @@ async def test_a_floor_added_by_an_edit_counts_without_a_restart(tmp_path: Path)
         assert "endpoint.alpha/sim/alpha" in info_of(caught.value).metadata
 
 
+async def test_without_keys_the_filters_of_the_owner_local_hold_at_both_doors(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as up:
+        await edited(up, {"owners": [{"name": "local", "floor": {"data_residency": ["eu"]}}]})
+        with pytest.raises(aio.AioRpcError) as caught:
+            await up.chat.CreateChatCompletion(ask())
+        assert reason_of(caught.value) == "NO_ENDPOINT_ALLOWED"
+        body = {"model": "sim/alpha", "messages": [{"role": "user", "content": "hi"}]}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{up.http}/v1/chat/completions", json=body) as refused,
+        ):
+            assert (await refused.json())["error"]["reason"] == "NO_ENDPOINT_ALLOWED"
+        assert not up.alpha.calls
+
+
+def conditions(logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Part and reason of those that began."""
+    return [(line["part"], line["why"]) for line in logs if line["event"] == "condition_failed"]
+
+
 async def test_a_bad_edit_changes_nothing_and_the_log_says_why(keyed: InProcess) -> None:
     with capture_logs() as logs:
         keyed.upstreams.write_settings({**KEYS, "deadlines": {"default_seconds": "soon"}, "unknown_key": 1})
-        await until(lambda: any(line["event"] == "settings_rejected" for line in logs), "the edit is refused")
-    problems = str(next(line["problems"] for line in logs if line["event"] == "settings_rejected"))
-    assert "deadlines.default_seconds" in problems
-    assert "unknown_key" in problems
+        await until(lambda: bool(conditions(logs)), "the edit is refused")
+    ((part, why),) = conditions(logs)
+    assert part == "settings"
+    assert "deadlines.default_seconds" in why
+    assert "unknown_key" in why
     call = keyed.chat.CreateChatCompletion(ask(), metadata=(("x-api-key", GOOD),))
     assert await code_of(call) is grpc.StatusCode.OK
 
@@ -163,8 +184,10 @@ async def test_a_bad_edit_of_the_catalogue_changes_nothing_and_a_good_one_counts
     async with running_service(tmp_path) as up:
         with capture_logs() as logs:
             up.upstreams.write_catalog({"providers": [{"slug": "alpha", "dialect": "openai_chat"}]})
-            await until(lambda: any(line["event"] == "catalog_rejected" for line in logs), "the edit is refused")
-        assert "base_url" in str(logs)
+            await until(lambda: bool(conditions(logs)), "the edit is refused")
+        ((part, why),) = conditions(logs)
+        assert part == "catalog"
+        assert "base_url" in why
         assert await code_of(up.chat.CreateChatCompletion(ask())) is grpc.StatusCode.OK
         rows = {
             "providers": [{"slug": "solo", "dialect": "openai_chat", "base_url": f"{up.alpha.url}/v1"}],

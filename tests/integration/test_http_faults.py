@@ -175,6 +175,7 @@ async def test_an_unexpected_exception_is_a_500_without_its_message_and_in_a_str
     secret = "the prompt of somebody"
 
     class Nobody:
+        def request_offered(self, door: str, method: str, *, asks: bool) -> None: ...
         def request_started(self) -> None: ...
         def request_finished(self, door: str, method: str, outcome: str, seconds: float) -> None:
             outcomes.append(outcome)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.database.open import open_database
+from adapters.providers.status import LONGEST_WAIT
 from service.domain.idempotency import Conflict, Idempotency, Repeated
 from service.domain.job_store import (
     Accepted,
@@ -16,6 +17,7 @@ from service.domain.job_store import (
     Usage,
 )
 from service.domain.jobs import Failed, JobState
+from service.domain.stored import RefusedValueError
 from tests.support.job_worlds import CAP, LEASE, LONG, World, world, write
 
 DAY = 86400.0
@@ -317,6 +319,18 @@ async def test_a_job_that_is_put_off_waits_and_counts_only_failed_attempts(w: Wo
         assert await w.claim() == []
         await w.wait(21)
         assert await w.execute("SELECT failed_attempts FROM jobs") == [(counted,)]
+
+
+async def test_a_moment_beyond_what_the_database_can_hold_is_no_fault_that_may_pass(postgres_url: str) -> None:
+    async with world(postgres_url) as w:
+        await w.accept(1)
+        job = await w.claim_one()
+        with pytest.raises(RefusedValueError, match="DatetimeFieldOverflowError"):
+            await w.store.put_off("resp_1", job.epoch, 1e13, failed=False)
+        with pytest.raises(RefusedValueError, match="DataError 22000"):
+            await w.store.put_off("resp_1", 2**40, 1.0, failed=False)
+        assert await w.status("resp_1") == "in_progress"
+        assert await w.store.put_off("resp_1", job.epoch, LONGEST_WAIT, failed=False)
 
 
 async def test_events_of_many_jobs_are_appended_in_one_call_without_gaps(w: World) -> None:

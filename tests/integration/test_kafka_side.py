@@ -99,7 +99,7 @@ async def test_what_a_topic_lacks_is_told_once_and_only_those_that_differ_are_lo
     with capture_logs() as logs:
         async with kafka_world(tmp_path, kafka, topics.prefix, section) as world:
             await _looked_at(world, topics, asked_for)
-    told = [line["problem"] for line in logs if line["event"] == "kafka_topic_check_failed"]
+    told = [line["why"] for line in logs if line["event"] == "condition_failed" and line["part"] == "topics"]
     assert len(told) == len(set(told)), told
     assert sum("there is no topic" in problem for problem in told) == 1
 

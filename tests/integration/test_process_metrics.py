@@ -11,6 +11,7 @@ import aiohttp
 import grpc
 import pytest
 import trustme
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -61,6 +62,34 @@ async def test_an_endpoint_that_fails_is_shown_resting(tmp_path: Path) -> None:
         await until_shown(up, "eurouter_ready", "", 1)
         up.service.process.ready = False
         await until_shown(up, "eurouter_ready", "", 0)
+
+
+async def test_what_a_processs_first_call_adds_to_was_shown_as_0_before(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as up:
+        before = await samples(up)
+        up.alpha.enqueue(Script(fault=HttpError(401)))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await up.chat.CreateChatCompletion(ask("sim/alpha"))
+        after = await samples(up)
+    counted = (
+        ("eurouter_requests_total", "grpc,CreateChatCompletion,PROVIDER_AUTH_FAILED"),
+        # By their names: outcome, provider.
+        ("eurouter_upstream_attempts_total", "auth,alpha"),
+    )
+    for key in counted:
+        assert (before[key], after[key]) == (0, 1)
+
+
+async def test_a_provider_that_a_reload_brings_is_shown_as_0_before_it_is_asked(tmp_path: Path) -> None:
+    async with running_service(tmp_path) as up:
+        rows = yaml.safe_load(up.upstreams.catalog_file.read_text())
+        assert ("eurouter_upstream_attempts_total", "connect,late") not in await samples(up)
+        rows["providers"].append({**rows["providers"][0], "slug": "late", "name": "Late"})
+        late = {**rows["models"][0]["endpoints"][0], "provider": "late"}
+        rows["models"].append({**rows["models"][0], "id": "late/m", "endpoints": [late]})
+        up.upstreams.write_catalog(rows)
+        found = await until_shown(up, "eurouter_upstream_attempts_total", "connect,late", 0)
+    assert ("eurouter_upstream_attempts_total", "connect,alpha") in found
 
 
 async def test_a_call_that_comes_while_the_process_drains_is_counted_and_logged_at_both_doors(

@@ -245,5 +245,9 @@ async def test_closing_finishes_what_was_asked_for(database_url: str) -> None:
     await second.aclose()
 
 
-async def test_a_database_that_was_never_used_closes_at_once(database_url: str) -> None:
-    await open_database(database_url).aclose()
+async def test_a_database_that_was_never_used_closes_without_a_wait_and_stays_closed(database_url: str) -> None:
+    database = open_database(database_url)
+    # Half of the time that is given to what is under way.
+    await asyncio.wait_for(database.aclose(), 5)
+    with pytest.raises(StoreError, match="closed"):
+        await database.responses.get("a", "resp_1")

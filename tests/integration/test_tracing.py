@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from adapters.providers.simulator import Cut, HttpError, Script
 from tests.support.http_door import CHAT, body
 from tests.support.otlp import Collector, Seen
 from tests.support.parts import ROOT
-from tests.support.running import ALPHA_KEY, BETA_KEY, InProcess, ask, running_service, until
+from tests.support.running import ALPHA_KEY, BETA_KEY, InProcess, ask, free_ports, running_service, until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -77,6 +78,7 @@ async def test_a_grpc_call_is_one_tree_below_its_caller_and_the_upstream_is_told
             "rpc.system.name": "grpc",
             "rpc.method": UNARY,
             "rpc.response.status_code": "OK",
+            "server.address": "127.0.0.1",
             "eurouter.request.id": "r-1",
         }
         (attempt,) = collector.below(call)
@@ -248,6 +250,59 @@ async def test_both_doors_join_a_tracestate_of_two_lines_and_over_http_two_trace
             else:
                 assert (twice.parent_id, twice.tracestate) == ("", "")
                 assert twice.trace_id not in (TRACE, "e" * 32)
+
+
+@asynccontextmanager
+async def raw_call(address: str, method: str, message: bytes, *headers: tuple[str, str]) -> AsyncIterator[None]:
+    """A unary call byte by byte (RFC 9113, RFC 7541), so that no client's library drops a header; nobody reads."""
+    host, _, port = address.rpartition(":")
+    fixed = {":method": "POST", ":scheme": "http", ":path": f"/{method}", ":authority": address}
+    more = {"content-type": "application/grpc", "te": "trailers"}
+    block = b"".join(
+        # A literal with a new name, not indexed.
+        b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in header)
+        for header in (*fixed.items(), *more.items(), *headers)
+    )
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    _, writer = await asyncio.open_connection(host, int(port))
+    data = struct.pack(">BI", 0, len(message)) + message
+    writer.write(
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, block) + frame(0, 1, 1, data)
+    )
+    yield
+    writer.close()
+
+
+async def test_of_two_traceparents_that_reach_the_grpc_door_the_library_shows_the_last(tmp_path: Path) -> None:
+    (parent,) = caller()
+    other = ("traceparent", f"00-{'e' * 32}-{CALLER}-01")
+    message = ask("sim/alpha").SerializeToString()
+    async with (
+        Collector() as collector,
+        traced(tmp_path, collector) as up,
+        raw_call(up.grpc, UNARY, message, other, parent),
+    ):
+        await until(lambda: bool(up.alpha.calls), "the call reached its provider")
+        await until(lambda: not up.service.admission.in_flight, "it is over")
+    assert named(collector.spans, UNARY).trace_id == TRACE
+
+
+async def test_the_span_of_a_call_names_its_door_as_the_settings_do_whatever_its_caller_calls_it(
+    tmp_path: Path,
+) -> None:
+    grpc_port, http_port = free_ports(2)
+    doors = {"grpc": {"port": grpc_port}, "http": {"port": http_port, "host": "localhost"}}
+    async with Collector() as collector:
+        async with traced(tmp_path, collector, doors) as up:
+            await up.chat.CreateChatCompletion(ask("sim/alpha"))
+            await post(up, body(), host=CANARY)
+        for name, address, port in ((UNARY, "127.0.0.1", grpc_port), (HTTP, "localhost", http_port)):
+            told = named(collector.spans, name).attributes
+            assert (told["server.address"], told["server.port"]) == (address, port)
+        assert CANARY.encode() not in b"".join(collector.bodies)
 
 
 async def test_what_a_caller_writes_in_a_routes_place_is_not_in_the_spans_path(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from tests.integration.upstream_server import (
     GENERATION,
     SECRET,
     Answer,
-    Lines,
     Peer,
     context,
     endpoint,
+    lines,
     serving,
     texts,
     upstream,
@@ -44,7 +44,7 @@ async def failure_from(answer: Answer, timeouts: Timeouts | None = None, seconds
 
 
 async def test_a_call_sends_the_body_once_with_credentials_trace_and_request_id() -> None:
-    async with serving(says_hello) as server, upstream(Lines(b"the body")) as up:
+    async with serving(says_hello) as server, upstream(lines(b"the body")) as up:
         answer = await up.call(endpoint(server), GENERATION, context(traceparent="00-aa-bb-01", tracestate="k=v"))
     assert texts(answer) == ["hello"]
     (peer,) = server.peers
@@ -134,7 +134,7 @@ async def test_calls_one_after_the_other_share_one_connection() -> None:
 
 async def test_a_body_of_megabytes_arrives_whole_and_without_a_warning() -> None:
     body = bytes(range(256)) * 12_000
-    async with serving(says_hello) as server, upstream(Lines(body)) as up:
+    async with serving(says_hello) as server, upstream(lines(body)) as up:
         await up.call(endpoint(server), GENERATION, context())
     assert server.peers[0].body == body
     assert server.peers[0].header("transfer-encoding") is None
@@ -318,6 +318,21 @@ async def test_a_base_url_that_is_none_is_named() -> None:
     assert "base_url of provider acme" in caught.value.failure.message
 
 
+@pytest.mark.parametrize("auth", [None, Auth("query", "key", "env:KEY")], ids=["header", "query"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:808O/v1", "http://[::1/v1", "http://llm..svc/v1"])
+async def test_a_base_url_that_cannot_be_dialled_is_a_failed_connection_that_shows_no_key(
+    address: str, auth: Auth | None
+) -> None:
+    async with upstream() as up:
+        with pytest.raises(UpstreamError) as caught:
+            await up.call(endpoint(address, auth=auth), GENERATION, context())
+    assert caught.value.failure.kind is FailureKind.CONNECT
+    assert "base_url of provider acme" in caught.value.failure.message
+    assert not any(SECRET in line for line in traceback.format_exception(caught.value))
+    with pytest.raises(ListingError, match="not reached"):
+        await Listing(Secrets({"KEY": SECRET}), "test")(endpoint(address, auth=auth).provider, "/models")
+
+
 async def test_a_connection_lost_before_the_answer_is_a_connect_failure_and_not_tried_again() -> None:
     async def hangs_up(peer: Peer) -> None:
         peer.close()
@@ -489,6 +504,6 @@ async def test_cancelling_a_call_that_waits_stops_the_upstream_within_100_ms() -
         left = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await asyncio.wait_for(server.peers[0].gone.wait(), 1)
+        await asyncio.wait_for(server.peers[0].gone.wait(), 10)
     assert server.gone_at is not None
     assert server.gone_at - left < 0.1

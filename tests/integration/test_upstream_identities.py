@@ -32,7 +32,7 @@ from adapters.providers.upstream import HttpUpstream
 from service.domain.catalog import AnyAuth, Endpoint, Facts, Price, Provider, Quirks, Timeouts
 from service.domain.cloud_auth import AwsAuth, CloudAuth, EntraAuth, GoogleAuth
 from service.domain.failure import FailureKind, UpstreamError
-from tests.integration.upstream_server import GENERATION, Lines, Peer, Server, context, serving, texts
+from tests.integration.upstream_server import GENERATION, Peer, Server, context, lines, serving, texts
 
 PATH = "/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A123%3Ainference-profile%2Feu.x-v1%3A0/converse"
 KEYS = {"AWS_ID": "AKIDEXAMPLE", "AWS_SECRET": "wJalrXUtnFEMI-EXAMPLEKEY", "AWS_TOKEN": "session-token-1"}
@@ -58,7 +58,7 @@ async def upstream(
     env: Mapping[str, str], body: bytes = b"hello", ca_file: Path | None = None
 ) -> AsyncIterator[HttpUpstream]:
     settings = HttpSettings(ca_file=str(ca_file) if ca_file else None)
-    up = HttpUpstream({"lines": Lines(body)}, Secrets(env), settings=settings)
+    up = HttpUpstream({"lines": lines(body)}, Secrets(env), settings=settings)
     try:
         yield up
     finally:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
+import zlib
 from collections.abc import Sequence
 
-import httpx
 import pytest
 
-from adapters.providers.exchange import raw_response
+from adapters.providers.http import HttpSettings
 from adapters.providers.upstream import HttpEventSource
 from service.domain.catalog import Timeouts
 from service.domain.events import Event
@@ -39,57 +39,125 @@ async def test_each_network_read_is_one_batch_and_the_end_is_an_empty_one() -> N
 
 
 async def test_open_returns_with_the_headers_before_any_token() -> None:
+    opened = asyncio.Event()
+
     async def headers_first(peer: Peer) -> None:
         await peer.begin()
-        await asyncio.sleep(0.3)
+        await opened.wait()
         await peer.chunk(b"late\nEND\n")
         await peer.finish()
 
     async with serving(headers_first) as server, upstream() as up:
-        started = time.monotonic()
-        source = await up.open(endpoint(server), GENERATION, context())
-        assert time.monotonic() - started < 0.2
+        source = await asyncio.wait_for(up.open(endpoint(server), GENERATION, context()), 10)
+        opened.set()
         assert await drain(source) == [["late"]]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_stream_without_end_is_ended_at_its_limit_as_a_broken_one_and_its_provider_stopped(
+    compressed: bool,
+) -> None:
+    line = b"x" * 999 + b"\n"
+    packed, stopped = zlib.compressobj(wbits=31), asyncio.Event()
+
+    async def never_ends(peer: Peer) -> None:
+        await peer.begin("text/event-stream" + ("\r\ncontent-encoding: gzip" if compressed else ""))
+        try:
+            while not peer.gone.is_set():
+                sent = packed.compress(line * 10) + packed.flush(zlib.Z_SYNC_FLUSH)
+                await peer.chunk(sent if compressed else line * 10)
+                await asyncio.sleep(0)
+        finally:
+            stopped.set()
+
+    settings = HttpSettings(max_answer_bytes=1024, max_stream_bytes=1_000_000)
+    async with serving(never_ends) as server, upstream(settings=settings) as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        read = 0
+        with pytest.raises(UpstreamError) as caught:
+            while batch := await source.next():
+                read += sum(len(text) + 1 for text in texts(batch))
+        assert caught.value.failure.kind is FailureKind.PROTOCOL
+        assert "upstream.max_stream_bytes" in caught.value.failure.message
+        assert 500_000 < read <= 1_000_000
+        assert await source.next() == ()
+        await asyncio.wait_for(stopped.wait(), 5)
+
+
+async def test_a_stream_as_long_as_its_limit_is_whole() -> None:
+    size = len(b"one\ntwo\nthree\nEND\n")
+    async with serving(three_tokens) as server, upstream(settings=HttpSettings(max_stream_bytes=size)) as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert await drain(source) == [["one"], ["two"], ["three"]]
+    async with serving(three_tokens) as server, upstream(settings=HttpSettings(max_stream_bytes=size - 1)) as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        with pytest.raises(UpstreamError, match="protocol: its streamed answer grew larger"):
+            await drain(source)
+
+
 async def test_tokens_gather_while_the_stream_settles() -> None:
+    settling, sent = asyncio.Event(), asyncio.Event()
+
     async def tokens(peer: Peer) -> None:
         await peer.begin()
+        await peer.chunk(b"first\n")
+        await settling.wait()
         for number in range(20):
             await peer.chunk(b"%d\n" % number)
             await asyncio.sleep(0.005)
-        await asyncio.sleep(1)
-        await peer.chunk(b"END\n")
-        await peer.finish()
+        sent.set()
+        await peer.gone.wait()
 
     async with serving(tokens) as server, upstream() as up:
         source = await up.open(endpoint(server), GENERATION, context())
-        first = texts(await source.next())
-        await source.settle(0.4)
-        second = texts(await source.next())
-        assert first + second == [str(number) for number in range(20)]
-        assert len(second) >= 15
+        assert texts(await source.next()) == ["first"]
+        settled = asyncio.create_task(source.settle(60))
+        settling.set()
+        await asyncio.wait_for(sent.wait(), 10)
+        assert not settled.done(), "tokens don't end it"
+        settled.cancel()
+        await asyncio.wait((settled,))
+        # What was sent is read from the socket meanwhile.
+        await asyncio.sleep(0.05)
+        assert texts(await source.next()) == [str(number) for number in range(20)]
         await source.aclose()
 
 
-async def test_settling_ends_at_once_with_the_stream() -> None:
+async def test_settling_ends_after_its_time_though_nothing_came() -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.begin()
+        await peer.chunk(b"one\n")
+        await peer.gone.wait()
+
+    async with serving(silent) as server, upstream() as up:
+        source = await up.open(endpoint(server), GENERATION, context())
+        assert texts(await source.next()) == ["one"]
+        started = time.monotonic()
+        await asyncio.wait_for(source.settle(0.05), 10)
+        assert time.monotonic() - started > 0.04
+        await source.aclose()
+
+
+async def test_settling_ends_with_the_stream() -> None:
+    settling = asyncio.Event()
+
     async def quick(peer: Peer) -> None:
         await peer.begin()
         await peer.chunk(b"one\n")
-        await asyncio.sleep(0.1)
+        await settling.wait()
         await peer.chunk(b"two\nEND\n")
         await peer.finish()
 
     async with serving(quick) as server, upstream() as up:
         source = await up.open(endpoint(server), GENERATION, context())
         assert texts(await source.next()) == ["one"]
-        started = time.monotonic()
-        await source.settle(5)
-        await source.settle(5)
-        assert time.monotonic() - started < 1
-        assert await drain(source) == [["two"]]
-        await source.settle(5)
-        assert time.monotonic() - started < 1
+        asyncio.get_running_loop().call_later(0.05, settling.set)
+        async with asyncio.timeout(10):
+            await source.settle(60)
+            assert settling.is_set()
+            await source.settle(60)
+            assert await drain(source) == [["two"]]
+            await source.settle(60)
 
 
 async def test_settling_makes_no_task_and_leaves_nothing_behind() -> None:
@@ -361,17 +429,14 @@ async def test_an_error_status_for_a_stream_fails_before_anything_is_read() -> N
     assert caught.value.failure.kind is FailureKind.RATE_LIMITED
 
 
-async def test_the_way_to_aiohttps_reader_is_still_there() -> None:
-    """When this fails, httpx-aiohttp has changed: mend `raw_response`."""
+async def test_aiohttps_own_timer_rests_while_a_body_is_read() -> None:
+    """When this fails, aiohttp has changed: mend `Exchange._watch`."""
 
     async with serving(three_tokens) as server, upstream() as up:
         source = await up.open(endpoint(server), GENERATION, context())
-        transport = up._client._transport
-        response = await transport.handle_async_request(httpx.Request("POST", server.url, content=b"x"))
-        raw = raw_response(response)
+        raw = source._exchange._raw
         assert raw.content.is_eof() is False
         assert raw.connection is not None
         assert raw.connection.protocol is not None
         assert raw.connection.protocol.read_timeout is None
-        raw.close()
         await source.aclose()

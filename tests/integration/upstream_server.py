@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.providers.dialect import UpstreamRequest
+from adapters.providers.dialect import Dialect, UpstreamRequest, less_reasoning
 from adapters.providers.http import HttpSettings
 from adapters.providers.secrets import Secrets
 from adapters.providers.upstream import HttpUpstream
@@ -135,34 +135,6 @@ async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Lines:
-    """A dialect of lines: each is a TextDelta; the line END ends a stream, BAD breaks it."""
-
-    name = "lines"
-    expressible: frozenset[Field] = frozenset()
-
-    def __init__(self, body: bytes = b"hello") -> None:
-        self.body = body
-
-    def expressible_with(self, quirks: Quirks) -> frozenset[Field]:
-        return self.expressible
-
-    def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
-        return UpstreamRequest("/lines", (("content-type", "text/plain"),), self.body)
-
-    def read(self, body: bytes) -> Sequence[Event]:
-        if body.startswith(b'{"error'):
-            raise UpstreamError(Failure(FailureKind.OVERLOADED, "overloaded, said in a 200"))
-        return [TextDelta(body.decode())]
-
-    def decoder(self) -> "LinesDecoder":
-        return LinesDecoder()
-
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.UNKNOWN
-        return Failure(kind, body.decode(), status, code=headers.get("x-code"))
-
-
 class LinesDecoder:
     def __init__(self) -> None:
         self._rest = b""
@@ -179,6 +151,35 @@ class LinesDecoder:
         if not self._ended:
             raise UpstreamError(Failure(FailureKind.CUT, "no END"))
         return []
+
+
+def read_lines(body: bytes) -> Sequence[Event]:
+    if body.startswith(b'{"error'):
+        raise UpstreamError(Failure(FailureKind.OVERLOADED, "overloaded, said in a 200"))
+    return [TextDelta(body.decode())]
+
+
+def classify_lines(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    kind = FailureKind.RATE_LIMITED if status == 429 else FailureKind.UNKNOWN
+    return Failure(kind, body.decode(), status, code=headers.get("x-code"))
+
+
+def lines(sent: bytes = b"hello") -> Dialect:
+    """A dialect of lines that sends this: each line is a TextDelta; the line END ends a stream, BAD breaks it."""
+
+    def build(generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
+        return UpstreamRequest("/lines", (("content-type", "text/plain"),), sent)
+
+    nothing: frozenset[Field] = frozenset()
+    return Dialect(
+        name="lines",
+        expressible=nothing,
+        expressible_with=less_reasoning(nothing),
+        build=build,
+        read=read_lines,
+        decoder=LinesDecoder,
+        classify=classify_lines,
+    )
 
 
 def endpoint(
@@ -208,11 +209,11 @@ def context(seconds: float = 10.0, **more: Any) -> CallContext:
 
 @asynccontextmanager
 async def upstream(
-    dialect: Lines | None = None, settings: HttpSettings | None = None, tls: ssl.SSLContext | None = None
+    dialect: Dialect | None = None, settings: HttpSettings | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[HttpUpstream]:
     secrets = Secrets({"KEY": SECRET})
     up = HttpUpstream(
-        {"lines": dialect or Lines()}, secrets, user_agent="eurouter/1.2.3", settings=settings, tls=tls
+        {"lines": dialect or lines()}, secrets, user_agent="eurouter/1.2.3", settings=settings, tls=tls
     )
     try:
         yield up

@@ -86,17 +86,19 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, *options: str, others_kinds: bool = True) -> Iterator[Cluster]:
+def running(
+    folder: Path, *options: str, others_kinds: bool = True, hosts: Sequence[str] = ()
+) -> Iterator[Cluster]:
     """A server with its state in an empty folder; it knows the kinds of `prepare.DEFINITIONS`, if it is to.
 
-    `options` are more of kube-apiserver's own.
+    `options` are more of kube-apiserver's own; `hosts`: names and addresses besides loopback that it answers for.
 
     Raises:
         RuntimeError: it did not become ready; the text has the end of what it wrote.
     """
     store, peers, port = _free_ports(3)
     token = secrets.token_urlsafe(24)
-    _write_credentials(folder, port, token)
+    _write_credentials(folder, port, token, hosts)
     with ExitStack() as stack:
         address = f"http://127.0.0.1:{store}"
         stack.enter_context(_process(folder / "etcd.log", _etcd(folder, address, f"http://127.0.0.1:{peers}")))
@@ -137,9 +139,9 @@ def _api_server(folder: Path, store: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _write_credentials(folder: Path, port: int, token: str) -> None:
+def _write_credentials(folder: Path, port: int, token: str, hosts: Sequence[str]) -> None:
     authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.RSA)
+    certificate = authority.issue_cert("127.0.0.1", "localhost", *hosts, key_type=trustme.KeyType.RSA)
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     certificate.private_key_pem.write_to_path(str(folder / "server.key"))
     for position, blob in enumerate(certificate.cert_chain_pems):

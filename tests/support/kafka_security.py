@@ -49,11 +49,11 @@ def broker_settings(security: Security, certificate: Path) -> dict[str, str]:
     return settings
 
 
-def write_certificates(ca_file: Path, certificate: Path) -> None:
-    """A new authority's certificate, and a file with a key and the certificate for 127.0.0.1."""
+def write_certificates(ca_file: Path, certificate: Path, *names: str) -> None:
+    """A new authority's certificate, and a file with a key and the certificate for 127.0.0.1 and these names."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(ca_file)
-    issued = ca.issue_cert("127.0.0.1")
+    issued = ca.issue_cert("127.0.0.1", *names)
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
     # The only form of a key that the broker reads.
     pkcs8 = key.private_bytes(

@@ -312,7 +312,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
     """Waits for a condition; a failed test that names it when it doesn't come about."""
     try:
         async with asyncio.timeout(seconds):

@@ -184,6 +184,7 @@ class RecordingTelemetry:
     def __init__(self) -> None:
         self.attempts: list[tuple[str, str, float]] = []
         self.failures: list[tuple[str, FailureKind, str, int]] = []
+        self.crashes: list[tuple[str, Exception, str, int]] = []
         self.first_tokens: list[tuple[str, float]] = []
         self.usage: list[tuple[str, int, int]] = []
         self.costs: list[Cost | None] = []
@@ -197,6 +198,10 @@ class RecordingTelemetry:
     def attempt_failed(self, endpoint: Endpoint, kind: FailureKind, request_id: str, number: int) -> None:
         """An attempt failed."""
         self.failures.append((endpoint.id, kind, request_id, number))
+
+    def attempt_crashed(self, endpoint: Endpoint, error: Exception, request_id: str, number: int) -> None:
+        """A fault of the service ended an attempt."""
+        self.crashes.append((endpoint.id, error, request_id, number))
 
     def first_token(self, endpoint: Endpoint, seconds: float) -> None:
         """The first visible event came."""

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.azure import DIALECT, AzureChat
-from adapters.providers.openai_chat import OpenAIChat
+from adapters.providers import openai_chat
+from adapters.providers.azure import DIALECT
 from service.coalesce import merge
 from service.domain.catalog import Endpoint, Quirks
 from service.domain.errors import ServiceError
@@ -88,19 +88,19 @@ def test_the_row_has_the_last_word_on_the_limits_name_and_on_usage() -> None:
     ],
 )
 def test_a_field_is_expressible_from_the_version_that_brought_it(field: Field, since: str, before: str) -> None:
-    assert field in AzureChat.expressible_with(Quirks(api_version=since))
-    assert field not in AzureChat.expressible_with(Quirks(api_version=before))
-    assert field in AzureChat.expressible_with(Quirks())
+    assert field in DIALECT.expressible_with(Quirks(api_version=since))
+    assert field not in DIALECT.expressible_with(Quirks(api_version=before))
+    assert field in DIALECT.expressible_with(Quirks())
 
 
 def test_no_dated_version_has_more_than_v1_and_v1_no_more_than_openai() -> None:
     for version in ("2024-02-01", "2024-10-21", "2025-04-01-preview"):
-        assert AzureChat.expressible_with(Quirks(api_version=version)) < AzureChat.expressible
-    assert AzureChat.expressible < OpenAIChat.expressible
+        assert DIALECT.expressible_with(Quirks(api_version=version)) < DIALECT.expressible
+    assert DIALECT.expressible < openai_chat.DIALECT.expressible
 
 
 def test_a_row_without_reasoning_can_not_express_an_effort() -> None:
-    assert Field.REASONING_EFFORT not in AzureChat.expressible_with(Quirks(reasoning_style="none"))
+    assert Field.REASONING_EFFORT not in DIALECT.expressible_with(Quirks(reasoning_style="none"))
 
 
 def test_too_many_stop_sequences_are_refused_before_the_call() -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from eurouter.v1 import catalog_pb2 as pb
 
+from adapters.documents.shapes import INT32_MAX
 from service.api.catalog import CatalogHandler
 from service.domain.catalog import Alias, Catalog, Price, ProviderStatus
 from service.domain.errors import Reason, ServiceError
@@ -62,6 +63,12 @@ def test_models_are_listed_by_id_and_filtered() -> None:
     assert ids(provider="gamma") == []
     assert ids(supported_parameters=["tools", "response_format"]) == ["vendor/small"]
     assert ids(supported_parameters=["temperature"], category="none") == []
+
+
+def test_the_largest_numbers_that_a_catalogue_may_state_are_listed() -> None:
+    row = replace(endpoint("alpha", model="v/m"), context_length=INT32_MAX, max_output_tokens=INT32_MAX)
+    (listed,) = CatalogHandler(Rows(catalog(model("v/m", row)))).list_models(pb.ListModelsRequest()).models
+    assert (listed.context_length, listed.top_provider.max_completion_tokens) == (INT32_MAX, INT32_MAX)
 
 
 def test_parameters_must_be_supported_by_one_endpoint_together() -> None:

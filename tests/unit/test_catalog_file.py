@@ -251,7 +251,14 @@ def test_a_mistake_names_the_keys_path_and_the_line() -> None:
         ("quantization: fp8", "quantization: q4", "must be 'int4'"),
         ("quantization: fp8", "refuses: [temprature]", "'temprature' is not a request field; did you mean 'temp"),
         ("exchange_rates", "exchange_rate", "did you mean 'exchange_rates'?"),
-        ("max_output_tokens: 100", "max_output_tokens: 0", "must be 1 or more, got 0"),
+        ("max_output_tokens: 100", "max_output_tokens: 0", "must be 1..2147483647, got 0"),
+        ("max_output_tokens: 100", "max_output_tokens: 2147483648", "must be 1..2147483647, got 2147483648"),
+        ("context_length: 1000", "context_length: 2147483648", "context_length: must be 1..2147483647, got"),
+        (
+            "{sort: price}",
+            "{max_retention_days: 2147483648}",
+            "aliases[0].provider.max_retention_days: must be 0..2147483647, got",
+        ),
     ],
 )
 def test_each_mistake_says_what_is_wrong(old: str, new: str, said: str) -> None:
@@ -268,6 +275,9 @@ def test_each_mistake_says_what_is_wrong(old: str, new: str, said: str) -> None:
         "a: &a [*a]",
         "a: !!python/name:os.system x",
         "? [1]\n: 2",
+        "on: 1",
+        "models: [{~: 1}]",
+        "2026-01-01: 1",
         "a: 'x",
         "--- 1\n--- 2",
     ],
@@ -293,6 +303,40 @@ def test_one_provider_may_have_two_endpoints_for_a_model_under_names() -> None:
         "- provider: own", "- {provider: paid, name: eu, price: {prompt: 1, completion: 1}}"
     )
     assert [e.id for e in built(text).models["acme/One"].endpoints] == ["paid/acme/One", "paid/acme/One@eu"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:808O/v1",
+        "http://h:99999/v1",
+        "http://:8000/v1",
+        "http://[::1/v1",
+        "http://[zz]/v1",
+        "http://llm..svc/v1",
+        "http://.llm/v1",
+        f"http://{'a' * 64}/v1",
+        "http://999.1.1.1/v1",
+    ],
+)
+def test_an_address_that_cannot_be_dialled_is_refused_where_it_is_written(address: str) -> None:
+    said = mistakes(TWO_PROVIDERS.replace("https://paid.example/v1/", f'"{address}"'))
+    assert "providers[0].base_url: must be an address such as https://api.example.com/v1: its host or its" in said
+    assert "(line 6)" in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1]:8000",
+        "http://10.0.0.1/v1",
+        "http://my_gpu.svc.cluster.local.:8000/v1",
+        "https://münchen.de/v1",
+    ],
+)
+def test_addresses_as_people_have_them_are_taken_as_they_are(address: str) -> None:
+    text = TWO_PROVIDERS.replace("https://paid.example/v1/", f'"{address}"')
+    assert built(text).providers["paid"].base_url == address
 
 
 def test_three_lines_are_a_provider() -> None:
@@ -352,6 +396,14 @@ def test_an_answer_of_models_is_read_as_far_as_it_is_understood() -> None:
     for wrong in nonsense:
         with pytest.raises(ValueError, match="models"):
             models_in(wrong)
+
+
+def test_a_context_that_no_message_can_hold_or_that_is_no_number_is_left_out() -> None:
+    said: tuple[object, ...] = (2**31, 10**30, True, "4096", 4096.0, 0, -1)
+    data = [{"id": f"m{i}", "max_model_len": size} for i, size in enumerate(said)]
+    assert [found.context_length for found in models_in({"data": data})] == [None] * len(said)
+    (second,) = models_in({"data": [{"id": "m", "max_model_len": 2**40, "context_length": 2**31 - 1}]})
+    assert second.context_length == 2**31 - 1
 
 
 def test_old_facts_and_facts_of_the_future_are_told() -> None:

@@ -188,6 +188,28 @@ async def test_a_secret_that_goes_away_later_is_told_and_its_return_too(world: W
     assert seen == [(), ("key_pepper: it is gone",), ("key_pepper: it is gone",), (), ()]
 
 
+async def test_a_file_that_is_read_once_and_was_replaced_is_told_and_its_return_too(world: World) -> None:
+    world.tell(Part.DATABASE)
+    changed = ["database.url: it is another"]
+    looks = 0
+
+    def look() -> list[str]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            assert world.conditions.health() == Health((), ("restart: database.url: it is another",), begun=True)
+            assert world.gauge(Part.RESTART) == 0.0
+            changed.clear()
+        if looks == 3:
+            raise ZeroDivisionError
+        return list(changed)
+
+    with pytest.raises(ZeroDivisionError):
+        await ConditionReports(world.conditions).watch(list, look, every=0)
+    assert world.conditions.health() == Health()
+    assert world.gauge(Part.RESTART) == 1.0
+
+
 GOOD, AWAY = Health(), Health((), ("database: away",), begun=True)
 NEVER = Health(("database: not reached yet",), (), begun=False)
 

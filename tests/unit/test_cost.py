@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -205,6 +205,14 @@ def test_every_image_that_was_sent_counts_those_of_earlier_turns_and_tools_too()
     used = Usage(1, 1, 2)
     assert priced(used, FULL, asked).cost == Cost(Decimal(7 + 10 + 100 + 9), "EUR")
     assert priced(used, replace(FULL, image=Decimal(0), currency="USD"), asked).cost == Cost(Decimal(117), "USD")
+
+
+def test_a_cost_leaves_all_else_of_a_usage_as_it_is() -> None:
+    told = Usage(9, 8, 17, 3, 2, 1, details=AUDIO, extra=(("tier", '"flex"'),))
+    assert all(getattr(told, each.name) != each.default for each in fields(Usage) if each.name != "cost")
+    used = priced(told, FULL, Generation(turns=()))
+    assert used.cost is not None
+    assert replace(used, cost=None) == told
 
 
 def test_a_cost_is_written_in_plain_digits_with_its_currency() -> None:

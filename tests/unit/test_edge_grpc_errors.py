@@ -124,6 +124,7 @@ def test_all_details_of_an_ordinary_error_are_there_in_full() -> None:
         (ServiceError(Reason.PROVIDER_UNAVAILABLE, "down"), "-1", "false"),
         (ServiceError(Reason.NO_ENDPOINT_AVAILABLE, "cooling", retry_after=30), "30000", "true"),
         (ServiceError(Reason.SHUTTING_DOWN, "bye"), "0", "true"),
+        (ServiceError(Reason.OVERLOADED, "full", retry_after=1), "1000", "true"),
         (ServiceError(Reason.INVALID_REQUEST, "no", retry_after=1), "-1", "false"),
     ],
 )

@@ -456,6 +456,13 @@ def test_an_error_that_stands_bare_in_a_running_stream_is_an_error_and_loses_not
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hi!"
 
 
+def test_a_chunk_of_which_a_read_begins_is_no_bare_error() -> None:
+    first, second = sse(chunk(candidate(say("Hi")))), sse(chunk(candidate(say("!"), finish="STOP")))
+    # The first chunk's blank line comes with the second one's `data: `, whose document begins the last read.
+    (choice,) = fold(decode(DIALECT, [first[:-1], b"\n" + second[:6], second[6:]])).choices
+    assert choice.text == "Hi!"
+
+
 def test_half_a_bare_error_is_a_cut_stream() -> None:
     data = sse(chunk(candidate(say("Hi")))) + BARE[:-9]
     assert failure_of_stream(data)[1].kind is FailureKind.CUT
@@ -515,3 +522,9 @@ def test_a_candidate_of_another_shape_is_a_protocol_error_whole_and_streamed(bro
     events, failure = failure_of_stream(sse(chunk(candidate(say("Hi"))), document))
     assert failure.kind is FailureKind.PROTOCOL
     assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta("Hi")]
+
+
+def test_a_retry_delay_beyond_all_measure_is_a_day() -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "9999999999999s"}
+    body = {"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED", "details": [info]}}
+    assert DIALECT.classify(429, {}, json.dumps(body).encode()).retry_after == 86_400.0

@@ -422,6 +422,7 @@ def test_every_error_of_an_api_is_a_dead_letter_or_to_be_tried_again() -> None:
     assert again == {
         Reason.STORE_UNAVAILABLE,
         Reason.SHUTTING_DOWN,
+        Reason.OVERLOADED,
         Reason.CANCELLED,
         Reason.DEADLINE_EXCEEDED,
         Reason.IDEMPOTENCY_IN_PROGRESS,

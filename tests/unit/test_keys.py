@@ -116,6 +116,12 @@ def test_without_keys_media_is_fetched_only_where_the_owner_local_may() -> None:
     assert allowed == Principal(owner="local", fetch_media=True)
 
 
+def test_without_keys_the_filters_of_the_owner_local_hold_for_everybody() -> None:
+    floor = Floor(data_residency=("eu",), max_retention_days=0)
+    owners = (OwnerRow("team", floor=Floor(eu_owned=True)), OwnerRow("local", floor=floor))
+    assert over(owners=owners).authenticate(None) == Principal(owner="local", floor=floor)
+
+
 def test_a_certificates_owner_may_have_media_fetched() -> None:
     owners = (OwnerRow("a", ("a.example",), fetch_media=True),)
     assert CertificateOwners(lambda: owners)(("a.example",)) == Principal(owner="a", fetch_media=True)

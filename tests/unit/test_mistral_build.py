@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.providers.mistral import DIALECT, Mistral
+from adapters.providers.mistral import DIALECT
 from adapters.providers.mistral.messages import wire_id
 from service.domain.catalog import Effort, Endpoint, Quirks
 from service.domain.errors import ServiceError
@@ -229,8 +229,8 @@ def test_an_effort_is_none_or_high_unless_the_catalogue_knows_better() -> None:
 
 
 def test_a_row_without_reasoning_can_not_express_an_effort() -> None:
-    assert Field.REASONING_EFFORT in Mistral.expressible_with(Quirks())
-    assert Field.REASONING_EFFORT not in Mistral.expressible_with(Quirks(reasoning_style="none"))
+    assert Field.REASONING_EFFORT in DIALECT.expressible_with(Quirks())
+    assert Field.REASONING_EFFORT not in DIALECT.expressible_with(Quirks(reasoning_style="none"))
 
 
 def test_several_texts_of_a_result_stay_apart() -> None:

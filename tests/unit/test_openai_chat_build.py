@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.providers.openai_chat import DIALECT, OpenAIChat
+from adapters.providers.openai_chat import DIALECT
 from service.domain.catalog import Endpoint, Quirks
 from service.domain.errors import Reason, ServiceError
 from service.domain.fields import Field
@@ -73,7 +73,7 @@ def test_what_a_row_can_express_follows_its_reasoning_style() -> None:
         ("reasoning_object", True, True),
         ("none", False, False),
     ):
-        table = OpenAIChat.expressible_with(Quirks(reasoning_style=style))  # type: ignore[arg-type]
+        table = DIALECT.expressible_with(Quirks(reasoning_style=style))  # type: ignore[arg-type]
         assert (Field.REASONING_EFFORT in table, Field.REASONING_SUMMARY in table) == (effort, summary)
 
 

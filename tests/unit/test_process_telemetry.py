@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from adapters.health import COOL_DOWN, OutcomeHealth
 from adapters.process_telemetry import ProcessTelemetry, expiry
 from service.domain.failure import FailureKind
+from tests.support.catalogs import catalog, endpoint, model
 from tests.support.upstreams import FakeClock
 
 
@@ -50,6 +51,20 @@ def test_the_sum_of_lags_grows_by_how_late_the_loop_is() -> None:
     telemetry.loop_lag(2.0)
     assert value("event_loop_lag_seconds_sum") == 2.003
     assert value("event_loop_lag_seconds_bucket", {"le": "1.0"}) == 1
+
+
+def test_endpoints_that_left_the_catalogue_are_shown_no_more_and_one_that_rests_still_is() -> None:
+    telemetry, value = made()
+    rows = {name: model(f"v/{name}", endpoint("gpu", model=f"v/{name}")) for name in ("old", "kept", "new")}
+    old, kept = (rows[name].endpoints[0].id for name in ("old", "kept"))
+    telemetry.declare(catalog(rows["old"], rows["kept"]))
+    telemetry.cooling({old: FailureKind.CONNECT, kept: FailureKind.CONNECT})
+    telemetry.declare(catalog(rows["kept"]))
+    assert value("endpoint_cooling", {"endpoint": old, "kind": "connect"}) == 1
+    telemetry.declare(catalog(rows["kept"], rows["new"]))
+    telemetry.cooling({kept: FailureKind.CONNECT})
+    assert value("endpoint_cooling", {"endpoint": old, "kind": "connect"}) is None
+    assert value("endpoint_cooling", {"endpoint": kept, "kind": "connect"}) == 1
 
 
 async def test_an_endpoint_that_rests_is_shown_until_it_rests_no_more() -> None:

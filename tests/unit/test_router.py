@@ -352,19 +352,73 @@ async def test_a_value_that_only_this_wire_format_can_not_take_goes_to_the_next(
     assert error.violations[0].path == "temperature"
 
 
-@BOTH
-async def test_a_bug_below_is_no_reason_to_try_elsewhere(streamed: bool) -> None:
-    class Buggy(FakeUpstream):
-        async def play(self, step: object, row: Endpoint) -> Sequence[Event]:
-            raise KeyError("choices")
+class Buggy(FakeUpstream):
+    """Falls over its own feet at A, before or after the headers, and plays B as told."""
 
+    async def play(self, step: object, row: Endpoint) -> Sequence[Event]:
+        if row.id == A.id:
+            raise KeyError("words of the prompt")
+        return await super().play(step, row)  # type: ignore[arg-type]
+
+
+@BOTH
+@pytest.mark.parametrize("opened", [False, True], ids=["before the headers", "inside the answer"])
+async def test_a_bug_at_one_endpoint_leaves_the_call_to_the_next_and_is_told_to_the_log(
+    opened: bool, streamed: bool
+) -> None:
     w = world({A: says("a"), B: says("b")})
-    buggy = Buggy(w.clock, {A.id: says("a")})
-    w.router._upstream = buggy
+    script = says("a") if opened else fails(FailureKind.SERVER_ERROR)
+    buggy = w.router._upstream = Buggy(w.clock, {A.id: script, B.id: says("b")})
+    text, headers = await w.answer(streamed=streamed)
+    assert (text, headers["x-provider-slug"]) == ("b", "b")
+    assert w.telemetry.outcomes() == [(A.id, "unknown"), (B.id, "ok")]
+    ((where, error, request_id, number),) = w.telemetry.crashes
+    assert (where, str(error), request_id, number) == (A.id, "'words of the prompt'", context().request_id, 1)
+    assert w.telemetry.failures == []
+    assert buggy.open_streams == 0
+    # Else one caller's odd request would take endpoints away from all.
+    assert w.health.cooling_until(A.id, w.clock()) is None
+
+
+@BOTH
+async def test_a_bug_at_the_only_endpoint_stays_a_bug(streamed: bool) -> None:
+    w = world({A: says("a")})
+    w.router._upstream = Buggy(w.clock, {A.id: says("a")})
     with pytest.raises(KeyError):
         await w.answer(streamed=streamed)
     assert w.telemetry.outcomes() == [(A.id, "unknown")]
-    assert buggy.open_streams == 0
+
+
+@BOTH
+async def test_a_providers_failure_says_more_than_a_bug_and_never_the_bugs_words(streamed: bool) -> None:
+    w = world({A: says("a"), B: says("b")})
+    w.router._upstream = Buggy(w.clock, {A.id: says("a"), B.id: fails(FailureKind.OVERLOADED, "too busy")})
+    error = await w.error(streamed=streamed)
+    assert error.reason is Reason.PROVIDER_UNAVAILABLE
+    assert error.message == "b: too busy (2 attempts failed)"
+    assert dict(error.endpoints)[A.id] == "unknown: a fault of this service ended the attempt (KeyError)"
+
+
+@BOTH
+async def test_a_lease_lost_inside_an_attempt_is_neither_a_bug_nor_a_reason_to_ask_another(streamed: bool) -> None:
+    w = world({A: says("a"), B: says("b")})
+    lost = [False]
+
+    def permit() -> None:
+        if lost[0]:
+            raise PermissionError("another worker has it")
+
+    class Connecting(FakeUpstream):
+        async def play(self, step: object, row: Endpoint) -> Sequence[Event]:
+            lost[0] = True
+            permit()
+            return ()
+
+    asked = w.router._upstream = Connecting(w.clock, {A.id: says("a"), B.id: says("b")})
+    with pytest.raises(PermissionError):
+        await w.answer(streamed=streamed, call=replace(context(), permit=permit))
+    assert asked.asked() == [A.id]
+    assert w.telemetry.crashes == []
 
 
 # --- the error of many failures ---

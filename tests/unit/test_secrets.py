@@ -68,6 +68,23 @@ def test_a_file_that_is_gone_is_an_error_and_not_the_old_value(tmp_path: Path) -
     assert not secrets.is_configured(f"file:{path}")
 
 
+def test_the_last_value_is_what_was_read_before_the_file_was_gone_and_the_new_one_once_it_is_back(
+    tmp_path: Path,
+) -> None:
+    path, clock = tmp_path / "key", Clock()
+    secrets = Secrets({}, clock)
+    with pytest.raises(SecretError, match="No such file"):
+        secrets.last(f"file:{path}")
+    path.write_text("first")
+    assert secrets.last(f"file:{path}") == "first"
+    path.unlink()
+    clock.now += 1.1
+    assert secrets.last(f"file:{path}") == "first"
+    path.write_text("second")
+    clock.now += 1.1
+    assert secrets.last(f"file:{path}") == "second"
+
+
 @pytest.mark.parametrize(
     ("reference", "says"),
     [("env:ABSENT", "env:ABSENT: the environment variable is not set"), ("env:EMPTY", "env:EMPTY: it is empty")],

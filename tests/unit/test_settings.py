@@ -8,7 +8,7 @@ import pytest
 from adapters.documents.watch import WatchedFile
 from adapters.providers.secrets import Secrets
 from service.domain.preferences import Floor, Preferences
-from service.settings import Settings, SettingsError, SettingsWatcher
+from service.settings import Settings, SettingsError, SettingsFileError, SettingsWatcher
 from service.settings import document as settings_page
 from service.settings.changes import changes
 from service.settings.show import problems
@@ -113,6 +113,35 @@ def test_variables_that_kubernetes_makes_for_a_service_of_our_name_are_left_alon
     assert Settings.load(None, env) == Settings.load(None, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("processes: 2\non: env:A\n", "on"),
+        ("processes: 2\n1: {}\n", "1"),
+        ("processes: 2\n~: {}\n", "~"),
+        ("processes: 2\n2026-01-01: {}\n", "2026-01-01"),
+        ("grpc:\n  1.5: {}\n", "grpc.1.5"),
+        ("rules:\n  - {id: a, no: 1}\n", "rules[0].no"),
+        ("telemetry: {headers: {\nYes: env:A}}\n", "telemetry.headers.Yes"),
+    ],
+)
+def test_a_key_that_yaml_takes_for_something_else_than_text_is_a_mistake_with_its_line(
+    tmp_path: Path, text: str, where: str
+) -> None:
+    (said,) = mistakes(tmp_path, text)
+    assert said == (
+        f"{tmp_path / 'config.yaml'}: {where}: must be text: put it in quotes (YAML reads yes, no, on and off as "
+        "true and false) (line 2)"
+    )
+
+
+@pytest.mark.parametrize("key", ["_env_file", "_cli_parse_args", "_case_sensitive", "__pydantic_self__"])
+def test_a_key_that_is_an_argument_of_the_settings_library_is_no_setting(tmp_path: Path, key: str) -> None:
+    assert mistakes(tmp_path, f"processes: 2\n{key}: true\n") == [
+        f"{key}: is not a known key (mend {key} in config.yaml, line 2)"
+    ]
+
+
 def test_a_variable_that_a_secret_refers_to_is_no_setting(tmp_path: Path) -> None:
     path = written(tmp_path, "key_pepper: env:EUROUTER_KEYS_PEPPER\n")
     assert Settings.load(path, {"EUROUTER_KEYS_PEPPER": "s" * 32}).key_pepper == "env:EUROUTER_KEYS_PEPPER"
@@ -150,8 +179,13 @@ def test_each_mistake_says_what_to_do(tmp_path: Path, text: str, said: str) -> N
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"none\.yaml: can't be read: No such file"):
+    with pytest.raises(SettingsFileError) as raised:
         Settings.load(tmp_path / "none.yaml", {})
+    (said,) = raised.value.lines
+    assert said == (
+        f"there is no settings file {tmp_path}/none.yaml: put it there (in Kubernetes: the key 'none.yaml' of the "
+        f"ConfigMap that is mounted at {tmp_path})"
+    )
 
 
 def test_a_secret_pasted_in_place_of_its_reference_is_not_repeated(tmp_path: Path) -> None:
@@ -227,9 +261,10 @@ def test_what_changed_is_told_apart_into_at_once_and_after_a_restart(tmp_path: P
 
 
 class Heard:
-    """Reports and changes, in their order."""
+    """Reports, changes and what is wrong with the file, in their order."""
 
     def __init__(self) -> None:
+        self.judged: list[Sequence[str]] = []
         self.events: list[tuple[str, Mapping[str, object]]] = []
         self.settings: list[Settings] = []
 
@@ -239,7 +274,9 @@ class Heard:
 
 def watched(path: Path, heard: Heard, env: Mapping[str, str] | None = None) -> SettingsWatcher:
     settings = Settings.load(path, env or {})
-    return SettingsWatcher(path, env or {}, settings, report=heard.report, on_change=heard.settings.append)
+    return SettingsWatcher(
+        path, env or {}, settings, report=heard.report, on_change=heard.settings.append, judged=heard.judged.append
+    )
 
 
 def test_an_edit_is_used_once_the_file_has_settled(tmp_path: Path) -> None:
@@ -263,9 +300,30 @@ def test_a_bad_edit_keeps_the_old_settings_and_says_why(tmp_path: Path) -> None:
     path.write_text("hint_fields: 7\n")
     assert not any(watcher.poll() for _ in range(3))
     assert watcher.current.hint_fields == ("a",)
-    ((event, values),) = heard.events
-    assert event == "settings_rejected"
-    assert "hint_fields: must be a list" in str(values["problems"])
+    assert heard.judged[-1][0].startswith("hint_fields: must be a list")
+    assert not heard.events
+
+
+def test_an_edit_whose_reading_crashes_is_kept_out_like_a_bad_one_and_its_words_are_not_told(
+    tmp_path: Path,
+) -> None:
+    path, heard = written(tmp_path, "hint_fields: [a]\n"), Heard()
+
+    def check(fresh: Settings) -> list[str]:
+        if fresh.hint_fields == ("b",):
+            raise KeyError("what the file says")
+        return []
+
+    watcher = SettingsWatcher(path, {}, Settings.load(path, {}), check=check, judged=heard.judged.append)
+    path.write_text("hint_fields: [b]\n")
+    assert not any(watcher.poll() for _ in range(3))
+    assert watcher.current.hint_fields == ("a",)
+    ((said,),) = heard.judged
+    assert said.startswith(f"{path}: reading it failed by a fault of eurouter: KeyError at test_settings.py:")
+    assert "what the file says" not in said
+    path.write_text("hint_fields: [c]\n")
+    assert any(watcher.poll() for _ in range(3))
+    assert watcher.current.hint_fields == ("c",)
 
 
 def test_an_edit_between_loading_and_watching_is_not_missed(tmp_path: Path) -> None:
@@ -284,11 +342,11 @@ def test_a_reload_whose_secret_is_missing_is_refused_like_a_bad_edit(tmp_path: P
     def check(fresh: Settings) -> list[str]:
         return list(problems(fresh, Secrets({"P": "x" * 32}).resolve))
 
-    watcher = SettingsWatcher(path, {}, settings, report=heard.report, check=check)
+    watcher = SettingsWatcher(path, {}, settings, judged=heard.judged.append, check=check)
     path.write_text(f"key_pepper: env:Q\nkeys: [{KEY}]\n")
     assert not any(watcher.poll() for _ in range(3))
     assert watcher.current.key_pepper == "env:P"
-    assert "env:Q: the environment variable is not set" in str(heard.events)
+    assert "env:Q: the environment variable is not set" in str(heard.judged[-1])
 
 
 def test_an_edit_that_only_lacks_a_secret_is_used_once_that_is_there(tmp_path: Path) -> None:
@@ -308,7 +366,7 @@ def test_an_edit_that_only_lacks_a_secret_is_used_once_that_is_there(tmp_path: P
     assert watcher.poll()
     assert watcher.current.hint_fields == ("b",)
     assert list(judged[-1]) == []
-    assert heard.events[0][0] == "settings_rejected"
+    assert [event for event, _ in heard.events] == ["settings_reloaded"]
     assert not watcher.poll()
 
 
@@ -364,7 +422,7 @@ def test_a_file_that_vanishes_is_told_once_and_changes_nothing(tmp_path: Path) -
     watcher = watched(path, heard)
     path.unlink()
     assert not any(watcher.poll() for _ in range(3))
-    assert [event for event, _ in heard.events] == ["settings_file_missing"]
+    assert heard.judged == [(f"there is no file {path} any more",)]
     path.write_text("hint_fields: [b]\n")
     watcher.poll()
     assert watcher.poll()

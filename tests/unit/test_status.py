@@ -108,6 +108,12 @@ def test_a_failure_keeps_what_the_provider_said() -> None:
             360.0,
         ),
         ({"retry-after": "3", "x-ratelimit-reset": "60"}, 3.0),
+        ({"retry-after": "86400"}, 86400.0),
+        ({"retry-after": "999999999999999"}, 86400.0),
+        ({"retry-after-ms": "999999999999999"}, 86400.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86400.0),
+        ({"x-ratelimit-reset": "9999-12-31T00:00:00Z"}, 86400.0),
+        ({"x-ratelimit-reset": "9" * 400 + "d"}, 86400.0),
         ({}, None),
     ],
 )

@@ -6,11 +6,12 @@ from decimal import Decimal
 from structlog.testing import capture_logs
 
 from adapters.telemetry import PrometheusTelemetry
+from service.domain.catalog import ProviderStatus
 from service.domain.errors import ERRORS, Reason
 from service.domain.events import Usage
-from service.domain.failure import FailureKind
+from service.domain.failure import HARMS_HEALTH, FailureKind
 from service.domain.money import Cost
-from tests.support.catalogs import endpoint
+from tests.support.catalogs import catalog, endpoint, model, provider
 
 
 def test_a_failed_attempt_is_logged_and_what_the_operator_must_mend_is_a_warning() -> None:
@@ -23,6 +24,19 @@ def test_a_failed_attempt_is_logged_and_what_the_operator_must_mend_is_a_warning
         same | {"kind": "auth", "attempt": 1, "log_level": "warning"},
         same | {"kind": "overloaded", "attempt": 2, "log_level": "info"},
     ]
+
+
+def test_a_fault_of_ours_in_an_attempt_is_an_error_with_its_place_and_without_its_words() -> None:
+    telemetry, tried = PrometheusTelemetry(), endpoint()
+    with capture_logs() as logs:
+        try:
+            raise KeyError("words of the prompt")
+        except KeyError as error:
+            telemetry.attempt_crashed(tried, error, "id-1", 2)
+    (line,) = logs
+    assert str(line.pop("error_at")).startswith("test_telemetry.py:")
+    same = {"event": "attempt_crashed", "endpoint": tried.id, "request_id": "id-1", "attempt": 2}
+    assert line == same | {"error_type": "KeyError", "log_level": "error"}
 
 
 def test_calls_at_endpoints_that_declare_a_number_are_a_gauge_and_who_was_passed_over_a_counter() -> None:
@@ -56,6 +70,51 @@ def test_tokens_are_counted_by_direction_and_kind_and_their_cost_by_endpoint_and
         assert f'eurouter_cost_total{{currency="{currency}",{where}}} 0.5' in shown
 
 
+def test_endpoints_that_left_with_the_last_catalogue_but_one_are_shown_no_more() -> None:
+    telemetry = PrometheusTelemetry()
+    rows = [endpoint("gpu", model=f"gpu/run-{number}") for number in range(50)]
+    usage = Usage(1, 2, 3, 1, cost=Cost(Decimal("0.5"), "EUR"))
+
+    def shown() -> set[str]:
+        lines = telemetry.render().decode().splitlines()
+        return {
+            row.model for row in rows if any(f'"{row.model}"' in line or f'"{row.id}"' in line for line in lines)
+        }
+
+    for at, row in enumerate(rows):
+        telemetry.declare(catalog(model(row.model, row)))
+        # The settings' rules changed: the same endpoints, told again.
+        telemetry.declare(catalog(model(row.model, row)))
+        telemetry.endpoint_in_flight(row.id, 1)
+        telemetry.passed_over(row)
+        telemetry.used(row, usage)
+        # What began before the change ends late.
+        telemetry.used(rows[max(0, at - 1)], usage)
+        assert shown() == {each.model for each in rows[max(0, at - 1) : at + 1]}
+    telemetry.declare(catalog())
+    telemetry.declare(catalog(model("gpu/new", endpoint("gpu", model="gpu/new"))))
+    assert shown() == set()
+    # One that comes back begins anew.
+    telemetry.used(rows[0], usage)
+    cost = f'eurouter_cost_total{{currency="EUR",endpoint="{rows[0].id}",model="{rows[0].model}"}} 0.5'
+    assert cost in telemetry.render().decode().splitlines()
+
+
+def test_a_model_at_a_provider_is_counted_on_when_only_one_of_its_endpoints_leaves() -> None:
+    telemetry = PrometheusTelemetry()
+    stays, leaves = endpoint("gpu"), replace(endpoint("gpu"), id="gpu/other@name")
+    telemetry.declare(catalog(model(stays.model, stays, leaves)))
+    for row in (stays, leaves):
+        telemetry.used(row, Usage(10, 0, 10, 4))
+    for number in range(2):
+        telemetry.declare(catalog(model(stays.model, stays), model("v/m", endpoint("gpu", model=f"v/m{number}"))))
+    telemetry.used(stays, Usage(1, 0, 1, 1))
+    shown = telemetry.render().decode().splitlines()
+    labels = f'model="{stays.model}",provider="gpu"'
+    assert f'eurouter_tokens_total{{direction="input",{labels}}} 21.0' in shown
+    assert f'eurouter_tokens_by_kind_total{{kind="cached",{labels}}} 9.0' in shown
+
+
 def test_usage_without_a_cost_counts_tokens_only() -> None:
     telemetry, used = PrometheusTelemetry(), endpoint()
     telemetry.used(used, Usage(1, 2, 3))
@@ -65,21 +124,42 @@ def test_usage_without_a_cost_counts_tokens_only() -> None:
     assert "eurouter_tokens_by_kind_total{" not in shown
 
 
-def test_what_is_ours_to_mend_is_shown_as_0_before_it_happens_once_its_method_or_provider_was_asked() -> None:
+def outcomes(telemetry: PrometheusTelemetry, metric: str, **labels: str) -> dict[str, float]:
+    """What a metric shows of these labels, by outcome."""
+    return {
+        sample.labels["outcome"]: sample.value
+        for family in telemetry.registry.collect()
+        for sample in family.samples
+        if sample.name == metric and labels.items() <= sample.labels.items()
+    }
+
+
+def test_faults_of_a_method_are_shown_as_0_before_its_first_call_and_those_at_providers_if_it_asks_them() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.request_offered("grpc", "Ask", asks=True)
+    telemetry.request_offered("http", "look", asks=False)
+    everybodys = {reason.value for reason in Reason if ERRORS[reason].fault in ("us", "provider")}
+    asking = outcomes(telemetry, "eurouter_requests_total", door="grpc", method="Ask")
+    assert asking == dict.fromkeys({"ok", *everybodys}, 0)
+    looking = outcomes(telemetry, "eurouter_requests_total", door="http", method="look")
+    assert looking == dict.fromkeys(("ok", "INTERNAL", "SHUTTING_DOWN", "OVERLOADED", "STORE_UNAVAILABLE"), 0)
+    telemetry.request_refused("http", "look", "SHUTTING_DOWN")
+    assert outcomes(telemetry, "eurouter_requests_total", method="look") == looking | {"SHUTTING_DOWN": 1}
+
+
+def test_failures_of_a_provider_are_shown_as_0_before_it_is_asked_if_it_may_be_asked() -> None:
     telemetry, asked = PrometheusTelemetry(), endpoint()
-    assert "eurouter_requests_total{" not in telemetry.render().decode()
-    telemetry.request_started()
-    telemetry.request_finished("grpc", "Ask", "ok", 0.1)
-    telemetry.attempt(asked, "ok", 0.1)
-    shown = telemetry.render().decode().splitlines()
-    ours = {reason for reason in Reason if ERRORS[reason].fault == "us"}
-    assert Reason.PROVIDER_QUOTA_SPENT in ours
-    for outcome, count in (("ok", 1), *((reason.value, 0) for reason in ours)):
-        assert f'eurouter_requests_total{{door="grpc",method="Ask",outcome="{outcome}"}} {count}.0' in shown
-    assert sum(line.startswith("eurouter_requests_total") for line in shown) == len(ours) + 1
-    where = f'provider="{asked.provider.slug}"'
-    for outcome, count in {"ok": 1, "auth": 0, "quota": 0, "model_missing": 0}.items():
-        assert f'eurouter_upstream_attempts_total{{outcome="{outcome}",{where}}} {count}.0' in shown
+    without_key = endpoint(provider("locked", status=ProviderStatus.NOT_CONFIGURED))
+    telemetry.declare(catalog(model("m", asked, without_key)))
+    shown = outcomes(telemetry, "eurouter_upstream_attempts_total")
+    assert shown == outcomes(telemetry, "eurouter_upstream_attempts_total", provider=asked.provider.slug)
+    assert shown == dict.fromkeys(("ok", "unknown", *(kind.value for kind in HARMS_HEALTH)), 0)
+    telemetry.attempt(asked, "connect", 0.1)
+    assert outcomes(telemetry, "eurouter_upstream_attempts_total") == shown | {"connect": 1}
+    # Another catalogue, without it: what was counted stays.
+    telemetry.declare(catalog(model("m", endpoint(provider("other")))))
+    assert outcomes(telemetry, "eurouter_upstream_attempts_total", provider=asked.provider.slug)["connect"] == 1
+    assert outcomes(telemetry, "eurouter_upstream_attempts_total", provider="other")["ok"] == 0
 
 
 def test_a_call_that_is_refused_is_counted_and_its_time_is_not() -> None:

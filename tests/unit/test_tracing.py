@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -214,6 +215,13 @@ def test_every_name_is_one_of_the_conventions_or_ours() -> None:
     assert "https://github.com/open-telemetry/semantic-conventions-genai" in page
     assert Schemas.V1_44_0.value == SCHEMA
     assert set(_KNOWN.values()) <= {each.value for each in gen_ai_attributes.GenAiProviderNameValues}
+
+
+def test_a_door_that_listens_on_all_addresses_is_named_by_its_machine() -> None:
+    here = {"server.address": socket.gethostname(), "server.port": 50051}
+    assert spans.server("0.0.0.0", 50051) == spans.server("[::]", 50051) == here
+    assert spans.server("[::1]", 8080) == {"server.address": "::1", "server.port": 8080}
+    assert spans.server("10.0.0.7", 0) == {"server.address": "10.0.0.7"}
 
 
 def test_every_method_is_named_with_its_service() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from adapters.providers.secrets import Secrets
 from service.conditions import Conditions, Part
 from service.domain.stored import StoreError
 from service.settings import Settings, SettingsError
-from service.settings.needs import missing
+from service.settings.at_start import ReadAtStart
+from service.settings.needs import missing, no_settings
 from service.storage import sentence
 from tests.support.parts import ROOT
 
@@ -51,6 +53,21 @@ def lacking(env: dict[str, str] | None = None, **settings: Any) -> list[str]:
 def test_a_missing_secret_is_on_the_page_as_pods_tell_it(page: str, settings: dict[str, Any]) -> None:
     (said,) = lacking(**settings)
     assert f"`secrets: {said}`" in page
+
+
+def test_a_missing_settings_file_is_on_the_page_as_pods_tell_it(page: str) -> None:
+    said = no_settings(Path("/etc/eurouter/settings/settings.yaml"))
+    assert f"`settings: {said}`" in page
+
+
+def test_a_url_that_was_replaced_is_on_the_page_as_pods_tell_it(page: str, tmp_path: Path) -> None:
+    file = tmp_path / "database-url"
+    file.write_text("sqlite:////a.db")
+    settings = Settings.model_validate({"database": {"url": f"file:{file}"}})
+    read = ReadAtStart(settings, Secrets({}, count(0, 2).__next__))
+    file.write_text("sqlite:////another.db")
+    (said,) = read.changed()
+    assert f"`degraded: restart: {said.replace(str(tmp_path), SECRETS)}`" in page
 
 
 def test_a_short_pepper_and_a_missing_certificate_are_on_the_page(page: str, tmp_path: Path) -> None:
@@ -113,7 +130,7 @@ def test_every_part_is_on_the_page_and_ready_or_not_as_the_code_has_it(page: str
         conditions.tell(part, "wrong")
         assert not conditions.health().not_ready, "a service that has begun stays ready whatever is wrong"
         always = rows[part.value] == "yes"
-        assert always == (part not in (Part.DATABASE, Part.SECRETS)), part
+        assert always == (part not in (Part.DATABASE, Part.SECRETS, Part.SETTINGS)), part
 
 
 def test_what_a_store_says_is_never_without_advice() -> None:

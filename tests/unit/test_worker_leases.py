@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.domain.events import Event, Finish, FinishReason, TextDelta
-from service.domain.jobs import JobState
-from tests.support.upstreams import Hang, Pause, Script, says
+from service.domain.failure import FailureKind
+from service.domain.jobs import MAX_LOSSES, JobState
+from service.domain.stored import RefusedValueError, StoreError
+from tests.support.upstreams import Hang, Pause, Script, fails, says
 from tests.support.working import ALPHA, World, until
 from workers.leases import Leases, LeaseTimes
 
@@ -34,20 +36,83 @@ async def test_a_clock_that_jumps_past_the_lease_fences_before_anything_is_writt
     assert said(world) == "a"
 
 
-async def test_no_upstream_call_begins_once_the_lease_may_be_over() -> None:
-    world = World()
-    await world.accept()
-    claim = world.fake.claim
+def slow_claims(world: World, *seconds: float) -> None:
+    """The next claims are answered so late."""
+    claim, left = world.fake.claim, list(seconds)
 
     async def slow_claim(*args: object) -> object:
         claimed = await claim(*args)  # type: ignore[arg-type]
-        world.boot.forward(28)
+        world.boot.forward(left.pop(0) if left else 0.0)
         return claimed
 
     world.fake.claim = slow_claim  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("seconds", [17.5, 28.0])
+async def test_jobs_whose_claim_comes_too_late_to_begin_them_are_handed_back_as_often_as_it_takes(
+    seconds: float,
+) -> None:
+    world = World()
+    jobs = [await world.accept() for _ in range(2)]
+    slow_claims(world, *[seconds] * (MAX_LOSSES + 1))
+    await world.drained(2 * (MAX_LOSSES + 2))
+    assert world.telemetry.outcomes == ["handed_back"] * 2 * (MAX_LOSSES + 1) + ["completed"] * 2
+    assert [world.fake.row(job).job.losses for job in jobs] == [0, 0]
+    assert len(world.upstream.asked()) == 2
+
+
+async def test_a_job_whose_claim_leaves_time_to_renew_its_lease_is_run() -> None:
+    world = World()
+    await world.accept()
+    slow_claims(world, 16.5)
     await world.drained(1)
-    assert world.telemetry.outcomes == ["fenced"]
-    assert world.upstream.asked() == []
+    assert world.telemetry.outcomes == ["completed"]
+
+
+async def test_jobs_that_can_not_be_handed_back_either_are_not_begun() -> None:
+    world = World()
+    await world.accept()
+    slow_claims(world, 28.0)
+
+    async def refuses(_held: object) -> None:
+        raise StoreError("the database is away")
+
+    world.fake.hand_back = refuses  # type: ignore[assignment]
+    async with world.working():
+        await until(lambda: "hand_back" in world.telemetry.failures)
+    assert (world.telemetry.outcomes, world.upstream.asked()) == ([], [])
+    assert world.fake.row().job.state is JobState.IN_PROGRESS, "it waits for the lease to end"
+
+
+async def test_a_lease_that_began_before_the_last_renewal_is_renewed_at_the_next_turn() -> None:
+    world = World()
+    leases = Leases(world.store, world.telemetry, LeaseTimes(), clock=world.boot)
+    job = await world.accept()
+    sent = world.boot()
+    claimed = (await world.fake.claim("w", 1, 30.0, 10)).run[0]
+    world.boot.forward(16)
+    # Nothing is held yet: this notes that all is renewed.
+    await leases.look_after()
+    lease = leases.hold(job, claimed.epoch, sent)
+    await leases.look_after()
+    assert world.fake.asked[-1] == "renew"
+    assert lease.until == pytest.approx(sent + 16 + 27, abs=0.5)
+
+
+async def test_a_write_whose_value_the_database_refuses_is_not_asked_for_again() -> None:
+    world = World(fails(FailureKind.RATE_LIMITED, retry_after=60.0))
+    await world.accept()
+    asked: list[float] = []
+
+    async def refuses(job_id: str, epoch: int, delay: float, *, failed: bool) -> bool:
+        asked.append(delay)
+        raise RefusedValueError("the statement failed (DatetimeFieldOverflowError 22008)")
+
+    world.fake.put_off = refuses  # type: ignore[method-assign]
+    await world.drained(1)
+    assert world.telemetry.outcomes == ["crashed"]
+    assert len(asked) == 1
+    assert world.fake.row().job.state is JobState.IN_PROGRESS, "it waits for the lease to end"
 
 
 async def test_no_upstream_call_begins_when_the_lease_ended_while_it_was_prepared() -> None:

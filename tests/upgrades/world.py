@@ -20,6 +20,7 @@ from eurouter.v1 import chat_pb2, responses_pb2
 import service.bootstrap
 import service.edge.calls
 import service.engine
+import service.job_engine
 from adapters.providers.simulator import HttpError, Script, Stall, ToolCall
 from adapters.providers.simulator.script import Reason
 from service import wire
@@ -297,7 +298,7 @@ def nothing_by_lot(patch: pytest.MonkeyPatch) -> None:
     def next_id() -> str:
         return f"{next(numbers):036x}"
 
-    for module in (service.engine, service.bootstrap):
+    for module in (service.engine, service.job_engine, service.bootstrap):
         patch.setattr(module, "new_id", next_id)
     patch.setattr(service.edge.calls, "getrandbits", lambda bits: (1 << bits) // 3)
 

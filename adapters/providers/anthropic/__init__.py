@@ -1,5 +1,5 @@
 """Anthropic's Messages API, as Anthropic and the servers that mirror it speak it."""
 
-from .dialect import DIALECT, AnthropicMessages
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "AnthropicMessages"]
+__all__ = ["DIALECT"]

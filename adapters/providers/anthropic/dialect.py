@@ -1,73 +1,48 @@
-"""The dialect's four verbs, put together; each stands in a module of its own."""
+"""What this dialect is made of; each piece stands in a module of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
-from adapters.providers.dialect import Decoder, UpstreamRequest
-from service.domain.catalog import Endpoint, Quirks
-from service.domain.events import Event
-from service.domain.failure import Failure
+from adapters.providers.dialect import Dialect, less_reasoning
 from service.domain.fields import Field
-from service.domain.generation import Generation
 
 from .build import build
 from .errors import classify
 from .read import read
 from .stream import StreamDecoder
 
+# What is missing has no counterpart: several choices, log probabilities, penalties, a seed, JSON without a
+# schema, grammars, audio, tools without a schema (the router gives those as functions).
+_EXPRESSIBLE: Final = frozenset(
+    {
+        Field.MAX_OUTPUT_TOKENS,
+        Field.TEMPERATURE,
+        Field.TOP_P,
+        Field.STOP,
+        Field.REASONING_EFFORT,
+        Field.JSON_SCHEMA,
+        Field.TOOLS,
+        Field.TOOL_CHOICE,
+        Field.PARALLEL_TOOL_CALLS,
+        Field.IMAGE_INPUT,
+        Field.IMAGE_URL,
+        Field.FILE_INPUT,
+        Field.FILE_URL,
+        Field.TOOL_MEDIA,
+        Field.PROMPT_CACHE_BREAKPOINT,
+        Field.PROMPT_CACHE_OPTIONS,
+        Field.USER,
+    }
+)
 
-class AnthropicMessages:
-    """Messages (docs.anthropic.com/en/api/messages); facts checked against the SDK `anthropic` 2.12."""
-
-    name: Final = "anthropic"
-    # What is missing has no counterpart: several choices, log probabilities, penalties, a seed, JSON without a
-    # schema, grammars, audio, tools without a schema (the router gives those as functions).
-    expressible: Final = frozenset(
-        {
-            Field.MAX_OUTPUT_TOKENS,
-            Field.TEMPERATURE,
-            Field.TOP_P,
-            Field.STOP,
-            Field.REASONING_EFFORT,
-            Field.JSON_SCHEMA,
-            Field.TOOLS,
-            Field.TOOL_CHOICE,
-            Field.PARALLEL_TOOL_CALLS,
-            Field.IMAGE_INPUT,
-            Field.IMAGE_URL,
-            Field.FILE_INPUT,
-            Field.FILE_URL,
-            Field.TOOL_MEDIA,
-            Field.PROMPT_CACHE_BREAKPOINT,
-            Field.PROMPT_CACHE_OPTIONS,
-            Field.USER,
-        }
-    )
-
-    @staticmethod
-    def expressible_with(quirks: Quirks) -> frozenset[Field]:
-        """The same for a row with these quirks: a look-alike may know no thinking."""
-        if quirks.reasoning_style == "none":
-            return AnthropicMessages.expressible - {Field.REASONING_EFFORT}
-        return AnthropicMessages.expressible
-
-    def build(self, generation: Generation, endpoint: Endpoint, *, stream: bool) -> UpstreamRequest:
-        """The call. Raises ServiceError INVALID_REQUEST for what this wire can't take."""
-        return build(generation, endpoint, stream=stream)
-
-    def read(self, body: bytes) -> Sequence[Event]:
-        """A whole answer's events. Raises UpstreamError: an error in a 200, PROTOCOL."""
-        return read(body)
-
-    def decoder(self) -> Decoder:
-        """A fresh decoder."""
-        return StreamDecoder()
-
-    def classify(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        """What a status other than 2xx means."""
-        return classify(status, headers, body)
-
-
-DIALECT: Final = AnthropicMessages()
+DIALECT: Final = Dialect(
+    name="anthropic",
+    expressible=_EXPRESSIBLE,
+    expressible_with=less_reasoning(_EXPRESSIBLE, Field.REASONING_EFFORT),
+    build=build,
+    read=read,
+    decoder=StreamDecoder,
+    classify=classify,
+)
+"""Messages (docs.anthropic.com/en/api/messages); facts checked against the SDK `anthropic` 2.12."""

@@ -1,5 +1,5 @@
 """Amazon Bedrock's Converse API: one form for all models there, streamed as binary frames."""
 
-from .dialect import DIALECT, BedrockConverse
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "BedrockConverse"]
+__all__ = ["DIALECT"]

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import orjson
 
+from adapters.providers.decoder import cut
 from adapters.providers.openai_chat.alike import AlikeChunks
 from service.domain.events import Event, Start, TextDelta
-from service.domain.failure import Failure, FailureKind, UpstreamError
+from service.domain.failure import UpstreamError
 
 from .answer import Blocks, finish, protocol_error, usage_of
 from .errors import failure_named
@@ -84,8 +85,7 @@ class StreamDecoder:
         if self._body is not None:
             return read(b"".join(self._body))
         if not (self._stopped and self._counted):
-            text = "the provider's stream ended before the answer was complete"
-            raise UpstreamError(Failure(FailureKind.CUT, text))
+            raise cut()
         return []
 
     def _is_json(self, data: bytes) -> bool:

@@ -1,5 +1,5 @@
 """Google's generateContent, as the Gemini API and Vertex AI speak it."""
 
-from .dialect import DIALECT, GeminiContent
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "GeminiContent"]
+__all__ = ["DIALECT"]

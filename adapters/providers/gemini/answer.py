@@ -25,11 +25,6 @@ def protocol_error(what: str) -> UpstreamError:
     return UpstreamError(Failure(FailureKind.PROTOCOL, f"the provider's answer is no generated content: {what}"))
 
 
-def cut() -> UpstreamError:
-    """The provider's stream ended too early."""
-    return UpstreamError(Failure(FailureKind.CUT, "the provider's stream ended before the answer was complete"))
-
-
 class AnswerReader:
     """Reads one answer's documents in order. Not reusable."""
 

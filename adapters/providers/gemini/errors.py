@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from adapters.providers.status import failure_for, reset_seconds
+from adapters.providers.status import LONGEST_WAIT, failure_for, reset_seconds
 from service.domain.failure import Failure, FailureKind, UpstreamError
 
 STATUSES: Final[dict[str, int]] = {
@@ -90,7 +90,7 @@ def _failure(status: int, headers: Mapping[str, str], document: Any) -> Failure:
     details = [detail for detail in found if isinstance(detail, dict)] if isinstance(found, list) else []
     wait = _retry_delay(details)
     if wait is not None:
-        failure = replace(failure, retry_after=wait)
+        failure = replace(failure, retry_after=min(wait, LONGEST_WAIT))
     return replace(failure, kind=_kind(failure, details))
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
+from adapters.providers.decoder import cut
 from service.domain.events import Event
 
-from .answer import AnswerReader, cut, protocol_error
+from .answer import AnswerReader, protocol_error
 
 
 def read(body: bytes) -> list[Event]:

@@ -144,7 +144,7 @@ class _Transport:
         try:
             with httpx.Client(verify=self._tls, trust_env=False, timeout=seconds) as client:
                 answer = client.request(method, url, content=body, headers=dict(headers or {}))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             failure = type(error).__name__
         else:
             return _Answer(answer.status_code, answer.headers, answer.content)

@@ -1,5 +1,5 @@
 """Mistral's chat completions: OpenAI's shape with differences of its own."""
 
-from .dialect import DIALECT, Mistral
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "Mistral"]
+__all__ = ["DIALECT"]

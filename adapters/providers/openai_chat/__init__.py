@@ -1,5 +1,5 @@
 """OpenAI's Chat Completions API as OpenAI, Azure and the many servers compatible with it speak it."""
 
-from .dialect import DIALECT, OpenAIChat
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "OpenAIChat"]
+__all__ = ["DIALECT"]

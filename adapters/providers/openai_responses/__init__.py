@@ -1,5 +1,5 @@
 """OpenAI's Responses API as OpenAI, Azure and self-hosted servers speak it."""
 
-from .dialect import DIALECT, OpenAIResponses
+from .dialect import DIALECT
 
-__all__ = ["DIALECT", "OpenAIResponses"]
+__all__ = ["DIALECT"]

@@ -109,7 +109,7 @@ class Simulator:
         self._journal.clear()
 
     async def wait_for(
-        self, condition: Callable[[tuple[Call, ...]], bool], timeout: float = 5.0
+        self, condition: Callable[[tuple[Call, ...]], bool], timeout: float = 30.0
     ) -> tuple[Call, ...]:
         """The journal once the condition holds; TimeoutError after `timeout` seconds."""
         async with asyncio.timeout(timeout):

@@ -94,6 +94,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The idempotency key was used for another request. ALREADY_EXISTS, 422."""
     ERROR_REASON_IDEMPOTENCY_IN_PROGRESS: _ErrorReason.ValueType  # 35
     """The same request under this idempotency key is still being answered. ABORTED, 409."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 36
+    """This process has as many calls under way as it takes; another may take more. UNAVAILABLE, 503."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the `reason` of google.rpc.ErrorInfo (domain eurouter.dev), without the prefix. Each
@@ -173,4 +175,6 @@ ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 34
 """The idempotency key was used for another request. ALREADY_EXISTS, 422."""
 ERROR_REASON_IDEMPOTENCY_IN_PROGRESS: ErrorReason.ValueType  # 35
 """The same request under this idempotency key is still being answered. ABORTED, 409."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 36
+"""This process has as many calls under way as it takes; another may take more. UNAVAILABLE, 503."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

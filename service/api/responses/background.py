@@ -188,12 +188,13 @@ class BackgroundResponses:
         """
         owner = context.principal.owner
         for _ in range(_CANCEL_TRIES):
-            row = await self._stored.row(response_id, context)
-            body = response_of(row)
-            if not body.response.background:
-                raise not_background("it is over: to stop one under way, close the call that makes it")
             try:
+                # Before the response: one whose job is over is then read as it ended.
                 job = await self._jobs.job(owner, response_id)
+                row = await self._stored.row(response_id, context)
+                body = response_of(row)
+                if not body.response.background:
+                    raise not_background("it is over: to stop one under way, close the call that makes it")
                 if job is None or job[0] in TERMINAL:
                     return as_it_is(row)
                 body.response.status = object_pb.RESPONSE_STATUS_CANCELLED

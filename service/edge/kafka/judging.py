@@ -11,12 +11,12 @@ import structlog
 from service.api.responses.submission import Submission
 from service.domain.calls import CallContext
 from service.domain.consuming import Record
+from service.domain.crash import describe
 from service.domain.errors import ServiceError
 from service.domain.idempotency import Conflict, Idempotency, Repeated
 from service.domain.intake import TryLaterError
 from service.domain.job_store import Accepted, JobOrigin, NewJob, Unstorable
 from service.domain.stored import StoreError
-from service.edge.crash import describe
 from service.edge.kafka import names
 from service.edge.kafka.batch_lines import Api
 from service.edge.kafka.ids import key_of
