@@ -1,0 +1,3 @@
+module eurouter.test/pause
+
+go 1.26.0
