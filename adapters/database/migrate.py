@@ -48,6 +48,9 @@ TABLE_LOCK_SECONDS: Final = 3.0
 
 _LOOK_SECONDS: Final = 0.2
 
+_ALEMBIC: Final = threading.Lock()
+"""Alembic keeps what it migrates in its modules: of two threads with a file each, one would work on the other's."""
+
 _T = TypeVar("_T")
 
 
@@ -147,7 +150,10 @@ def _on_sqlite(
                     _lock(raw, given_up or threading.Event())
                 else:
                     raw.execute("BEGIN")
-                result = act(connection)
+                # What SQLAlchemy doesn't know of it takes for no transaction, and ends before the first migration.
+                connection.begin()
+                with _ALEMBIC:
+                    result = act(connection)
                 connection.commit()
                 return result
     except DBAPIError as error:

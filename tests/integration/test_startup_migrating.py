@@ -6,11 +6,14 @@ import asyncio
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import alembic.command
 import asyncpg
 import pytest
+from alembic.config import Config
 
 from adapters.database import migrate as migrations
 from adapters.database.migrate import _LOCK_KEY, migrate, migrate_async, status
@@ -94,3 +97,37 @@ async def test_a_migration_of_a_file_waits_for_the_lock_and_gives_up_after_its_t
     async with locked(sqlite_url):
         with pytest.raises(StoreError, match="another process held its lock for too long"):
             await asyncio.to_thread(migrate, target)
+
+
+def test_nobody_else_writes_to_a_file_from_the_look_at_its_schema_to_the_last_migration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = SqliteTarget(tmp_path / "one.db")
+    whole = alembic.command.upgrade
+
+    def refused() -> bool:
+        with closing(sqlite3.connect(target.path, timeout=0)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
+
+    seen: list[bool] = []
+
+    def upgrade(config: Config, revision: str) -> None:
+        seen.append(refused())
+        whole(config, revision)
+        seen.append(refused())
+
+    monkeypatch.setattr(alembic.command, "upgrade", upgrade)
+    assert migrate(target) is None
+    assert seen == [True, True]
+    assert not refused()
+
+
+def test_threads_that_migrate_a_file_each_do_not_work_on_anothers(tmp_path: Path) -> None:
+    targets = [SqliteTarget(tmp_path / f"{number}.db") for number in range(6)]
+    with ThreadPoolExecutor(len(targets)) as threads:
+        assert list(threads.map(migrate, targets)) == [None] * len(targets)
+    assert {status(target).revision for target in targets} == {HEAD}
