@@ -42,8 +42,8 @@ def parser_of(program: str) -> argparse.ArgumentParser:
     about = "make a key; it is shown once and stored nowhere"
     create = keys.add_parser("create", help=about, description=f"{_sentence(about)} The settings get its hash.")
     _add_config(create)
-    create.add_argument("--name", required=True, help="what the key is for, for people")
-    create.add_argument("--owner", required=True, help="whom calls with it are for")
+    create.add_argument("--name", required=True, type=_in_key_row("name"), help="what the key is for, for people")
+    create.add_argument("--owner", required=True, type=_in_key_row("owner"), help="whom calls with it are for")
     create.add_argument("--admin", action="store_true", help="let it do what operators do")
     _add_simulate(commands.add_parser)
     return parser
@@ -118,7 +118,9 @@ def _add_simulate(add: _AddCommand) -> None:
         "starts; the model's name says how it behaves; GET / lists the names.",
     )
     simulate.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
-    simulate.add_argument("--port", type=int, default=9000, help="0 takes a free one (default 9000)")
+    simulate.add_argument(
+        "--port", type=_port, metavar="NUMBER", default=9000, help="0 takes a free one (default 9000)"
+    )
     simulate.add_argument(
         "--calls-kept",
         type=int,
@@ -126,6 +128,33 @@ def _add_simulate(add: _AddCommand) -> None:
         metavar="NUMBER",
         help="how many of the last calls GET /simulator/calls shows (default 1000)",
     )
+
+
+def _in_key_row(field: str) -> Callable[[str], str]:
+    """Takes what the settings take for `field` of a key's row: none is made that they would refuse."""
+
+    def checked(text: str) -> str:
+        from pydantic import ValidationError
+
+        from adapters.documents.problems import problems_in
+        from adapters.documents.read import Document
+        from service.settings.access import KeySettings
+
+        row = {"id": "x" * 12, "hash": "0" * 64, "owner": "x", field: text}
+        try:
+            KeySettings.model_validate(row)
+        except ValidationError as error:
+            (problem,) = problems_in(error, KeySettings, Document("", {}, None))
+            raise argparse.ArgumentTypeError(problem.message) from None
+        return text
+
+    return checked
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
 
 
 def _sentence(text: str) -> str:

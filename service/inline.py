@@ -30,7 +30,7 @@ _SLACK: Final = 0.01
 class Fitting:
     """One call's generation, fitted to endpoints as `Adapter` does, bytes for addresses where they can't be said.
 
-    `needs` is the call's, `deadline` its own on `clock`. `media` None: nobody can fetch.
+    `needs` and `owner` are the call's, `deadline` its own on `clock`. `media` None: nobody can fetch.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Fitting:
         "_media",
         "_missed",
         "_needed",
+        "_owner",
         "_paths",
         "generation",
     )
@@ -50,12 +51,14 @@ class Fitting:
         generation: Generation,
         needs: Needs,
         media: MediaFetcher | None,
+        owner: str,
         deadline: float,
         clock: Callable[[], float],
     ) -> None:
         self.generation = generation
         self._paths = needs.addresses
         self._media = media
+        self._owner = owner
         self._deadline = deadline
         self._clock = clock
         # Most requests hold no address, and most endpoints take one.
@@ -107,7 +110,7 @@ class Fitting:
 
     async def _fetch(self, media: MediaFetcher, wanted: Sequence[Wanted]) -> None:
         try:
-            found = await media.fetch(wanted, self._deadline - self._clock())
+            found = await media.fetch(wanted, self._deadline - self._clock(), self._owner)
         except ServiceError as error:
             if self._clock() + _SLACK >= self._deadline:
                 message = "the call's deadline passed while what stands at addresses was fetched"

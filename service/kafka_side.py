@@ -18,6 +18,7 @@ from adapters.database.open import Database
 from adapters.intake_telemetry import PrometheusIntakeTelemetry, PrometheusWakeUpTelemetry
 from adapters.kafka.client import KafkaClientError, KafkaClientOptions, client_arguments
 from adapters.kafka.consumer import KafkaConsumer
+from adapters.kafka.decompression import BATCH_BYTES
 from adapters.kafka.publisher import KafkaPublisher
 from adapters.kafka.topics import DIFFERS, TopicsError, TopicSpec, settle_topics, wanted_topics
 from adapters.relay_telemetry import OutboxGauges, PrometheusRelayTelemetry
@@ -217,7 +218,13 @@ class KafkaSide:
             self._report(CLIENT_FAILED, {"error": str(error)})
             raise ConsumerError(str(error)) from None
         return KafkaConsumer(
-            client, group, topics, from_latest=from_latest, session_seconds=self._settings.session_seconds
+            client,
+            group,
+            topics,
+            from_latest=from_latest,
+            session_seconds=self._settings.session_seconds,
+            # Never less than a record that is taken in needs, with its key and headers.
+            batch_bytes=max(BATCH_BYTES, 2 * self._settings.max_record_bytes),
         )
 
 

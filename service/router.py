@@ -137,7 +137,7 @@ class Router:
         chosen = self._plan(needs, selection, context.principal.owner, settings.max_attempts, now)
         if not chosen.attempts:
             raise no_endpoint_error(chosen, needs, now)
-        fitting = Fitting(generation, needs, self._media, context.deadline, self._clock)
+        fitting = Fitting(generation, needs, self._media, context.principal.owner, context.deadline, self._clock)
         upstream, telemetry = self._upstream, self._telemetry
         if context.span is not None:
             upstream = telemetry = AttemptSpans(upstream, telemetry, context, chosen.strategy)

@@ -33,6 +33,10 @@ from workers.run_spans import END, RunSpan, run_span
 from workers.verdict import Later, Never, doom, verdict
 
 _OURS: Final = "a fault of ours; quote the response's id"
+_UNREADABLE: Final = (
+    "what is stored of the response can't be read, and so neither where its data may go: no provider was asked; "
+    "send the request again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,9 @@ class JobRunner:
             ServiceError: it failed.
             LeaseLost: the job is another's.
         """
+        if making.unreadable:
+            # The filters on data are lost with the rest, and without them it may go nowhere.
+            raise ServiceError(Reason.INTERNAL, _UNREADABLE)
         writer, log = making.writer, making.log
         if begun := writer.resume(restarted=making.job.restarted):
             await log.put(_bytes(begun), output=False)
@@ -194,7 +201,8 @@ class JobRunner:
 class _Making:
     """One run of one job. `told` are last events for `end` or `fail`, `model` whom its tokens are charged to.
 
-    Of a chat job `chat` gathers the answer, and `completion` is what it came to.
+    Of a chat job `chat` gathers the answer, and `completion` is what it came to. One that is `unreadable` may only
+    be ended.
     """
 
     __slots__ = (
@@ -210,6 +218,7 @@ class _Making:
         "model",
         "span",
         "told",
+        "unreadable",
         "writer",
     )
 
@@ -220,8 +229,10 @@ class _Making:
         self.told: list[bytes] = []
         self.chat: ChatAnswer | None = None
         self.completion: chat_pb2.ChatCompletion | None = None
-        body = _body(job)
-        self.items = pb.StoredResponseInput.FromString(job.input).items
+        stored = _stored(job)
+        self.unreadable = stored is None
+        body, own_input = stored or _nothing(job)
+        self.items = own_input.items
         # The writer fills its response in; what else it holds stays.
         self._body = body
         self.filters = filters_of(body)
@@ -264,12 +275,21 @@ class _Making:
         return cast("Outcome", state.value)
 
 
-def _body(job: ClaimedJob) -> pb.StoredResponseBody:
-    """The response as it was accepted; what can't be read must still end."""
+def _stored(job: ClaimedJob) -> tuple[pb.StoredResponseBody, pb.StoredResponseInput] | None:
+    """The response and its input as they were accepted; None when they can't be read."""
     try:
-        return pb.StoredResponseBody.FromString(job.response)
+        body = pb.StoredResponseBody.FromString(job.response)
+        own_input = pb.StoredResponseInput.FromString(job.input)
     except DecodeError:
-        return pb.StoredResponseBody(response=object_pb.Response(id=job.id, object="response", background=True))
+        return None
+    # Bytes that are cut where a field ends, or are none at all, can be decoded.
+    return (body, own_input) if body.response.id == job.id else None
+
+
+def _nothing(job: ClaimedJob) -> tuple[pb.StoredResponseBody, pb.StoredResponseInput]:
+    """As little as a response may be that has to end."""
+    response = object_pb.Response(id=job.id, object="response", background=True)
+    return pb.StoredResponseBody(response=response), pb.StoredResponseInput()
 
 
 def _bytes(events: Sequence[events_pb.ResponseStreamEvent]) -> list[bytes]:

@@ -40,6 +40,12 @@ providers:
 Its models are then called as the server calls them when that is `vendor/name`, and `my-gpu/name` when it is
 not. Nothing is known about it that filters could go by: state its `facts` if requests ask for a region.
 
+What the file says comes first: the id or bare name of a model in it, an alias, and each of them with `:floor`,
+`:nitro` or `:free`, never comes to mean a model that was discovered. One whose id is such a name is left out, and
+the log says so (`catalog_names_taken`). A bare name that two servers give means neither; call such models by their
+ids, in aliases too. Models that only a provider with an `owner` serves exist for this owner alone; nobody finds
+them, or that provider, in the lists that need no key.
+
 Such servers ignore what they don't know. Whole catalogues for vLLM, SGLang, llama.cpp, Ollama and TGI that refuse
 it in their place: `examples/catalogue/`.
 

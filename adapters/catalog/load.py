@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from adapters.catalog.check import bare_name, check_references, endpoint_id
+from adapters.catalog.check import check_references, endpoint_id
 from adapters.catalog.discover import Discovered
+from adapters.catalog.names import bare_names, names_of_file, taken
 from adapters.catalog.rows import alias_of, efforts_of, expressible_of, facts_of, model_row, price_of, provider_row
 from adapters.catalog.schema import CatalogDocument, FactsPart, ModelPart
 from adapters.documents.problems import problems_in
 from adapters.documents.read import Document, DocumentError, Problem, format_path, read_document
-from service.domain.catalog import Alias, Catalog, Endpoint, Model, Provider, Quirks, Rule, Timeouts
+from service.domain.catalog import Catalog, Endpoint, Model, Provider, Quirks, Rule, Timeouts
 from service.domain.fields import Field
 
 DEFAULT_CATALOG: Final = Path(__file__).with_name("default.yaml")
@@ -80,14 +81,18 @@ def build_catalog(
         for part in document.providers
     }
     models = {part.id: model_row(part, endpoints) for part, endpoints in _listed(document, providers, dialects)}
-    for slug, found in discovered.items():
-        if slug in providers:
-            _add_discovered(models, document, providers[slug], found, dialects)
+    # What is everybody's first: how one owner's server spells a model says nothing to others.
+    for provider in sorted(providers.values(), key=lambda provider: provider.owner is not None):
+        if provider.slug in discovered:
+            _add_discovered(models, document, provider, discovered[provider.slug], dialects)
     aliases = {alias.name.lower(): alias for alias in map(alias_of, document.aliases)}
+    bare, own = bare_names(models, document, {slug: provider.owner for slug, provider in providers.items()})
     return Catalog(
         providers=MappingProxyType(dict(sorted(providers.items()))),
         models=MappingProxyType(dict(sorted(models.items()))),
-        names=MappingProxyType(_names(models, aliases)),
+        # After the bare names: a full id always means itself.
+        names=MappingProxyType({**bare, **{name.lower(): name for name in models}}),
+        own_names=MappingProxyType(own),
         aliases=MappingProxyType(aliases),
         rules=rules,
         currency=document.currency,
@@ -145,15 +150,19 @@ def _add_discovered(
     part = next(part for part in document.providers if part.slug == provider.slug)
     listed = {part.id: part for part in document.models}
     spellings = {name.lower(): name for name in models}
+    names = names_of_file(document)
     for model in found:
         name = model.model_id(provider.slug)
         name = spellings.get(name.lower(), name)
+        if name not in listed and taken(name, names) is not None:
+            continue
         known = models.get(name) or Model(
             id=name,
             endpoints=(),
             name=name,
             owned_by=name.partition("/")[0],
             input_modalities=model.input_modalities,
+            discovered=True,
         )
         if any(endpoint.provider.slug == provider.slug for endpoint in known.endpoints):
             continue
@@ -176,15 +185,6 @@ def _add_discovered(
             efforts=efforts_of(listed.get(name)),
         )
         models[name] = replace(known, endpoints=(*known.endpoints, endpoint))
-
-
-def _names(models: Iterable[str], aliases: Mapping[str, Alias]) -> dict[str, str]:
-    bare: dict[str, list[str]] = {}
-    for name in models:
-        bare.setdefault(bare_name(name), []).append(name)
-    names = {short: full[0] for short, full in bare.items() if len(full) == 1 and short not in aliases}
-    # After the bare names: a full id always means itself.
-    return names | {name.lower(): name for name in models}
 
 
 def old_facts(document: CatalogDocument, today: date, after_days: int = OLD_AFTER_DAYS) -> list[str]:

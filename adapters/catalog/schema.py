@@ -171,7 +171,8 @@ class ProviderPart(Part):
     )
     owner: str | None = Field(
         default=None,
-        description="Set when the account belongs to one owner: only this owner's calls go there.",
+        description="Set when the account belongs to one owner: only this owner's calls go there, and nobody else "
+        "is told of models that only it serves.",
     )
     ours: bool = Field(
         default=False,

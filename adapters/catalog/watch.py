@@ -10,6 +10,7 @@ from typing import Final
 
 from adapters.catalog.discover import Discovered, Get, discover
 from adapters.catalog.load import DEFAULT_TIMEOUTS, Dialects, build_catalog, old_facts, read_catalog
+from adapters.catalog.names import clashes
 from adapters.catalog.schema import CatalogDocument
 from adapters.documents.read import DocumentError, Problem
 from adapters.documents.watch import WatchedFile
@@ -21,6 +22,7 @@ PROVIDER_CHANGED: Final = "catalog_provider_changed"
 OLD_FACT: Final = "catalog_fact_old"
 DISCOVERED: Final = "catalog_models_discovered"
 DISCOVERY_FAILED: Final = "catalog_discovery_failed"
+NAMES_TAKEN: Final = "catalog_names_taken"
 
 Report = Callable[[str, Mapping[str, object]], None]
 """Called with one of the names above and its values; must not block."""
@@ -145,6 +147,7 @@ class FileCatalog:
             if found is not None and found != self._discovered.get(provider.slug):
                 self._discovered[provider.slug] = found
                 self._report(DISCOVERED, {"provider": provider.slug, "models": len(found)})
+                self._report_clashes(provider.slug)
                 changed = True
         if changed:
             self._rebuild()
@@ -183,6 +186,8 @@ class FileCatalog:
         self._rebuild()
         self._report(RELOADED, {"models": len(self._catalog.models), "providers": len(self._catalog.providers)})
         self._report_old_facts()
+        for slug in self._discovered:
+            self._report_clashes(slug)
         return True
 
     def _nothing_new(self) -> bool:
@@ -222,11 +227,19 @@ class FileCatalog:
             version=version,
         )
 
+    def _report_clashes(self, slug: str) -> None:
+        found = list(clashes(self._document, slug, self._discovered[slug]))
+        if found:
+            # A server may have a thousand: the first ones show what the matter is.
+            names = [f"{name} (is {by} in the file)" for name, by in found[:_FEW]]
+            self._report(NAMES_TAKEN, {"provider": slug, "left_out": len(found), "names": names})
+
     def _report_old_facts(self) -> None:
         for sentence in old_facts(self._document, self._today()):
             self._report(OLD_FACT, {"message": sentence})
 
 
+_FEW: Final = 10
 _ACTIVE: Final = ProviderStatus.ACTIVE
 _UNSET: Final = ProviderStatus.NOT_CONFIGURED
 

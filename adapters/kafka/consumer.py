@@ -1,7 +1,7 @@
 """A member of a consumer group on Kafka, by aiokafka.
 
 What aiokafka can't do is put right from outside, so it reaches into it in many places: reading on past what can't
-be read (`consumer_records.py`), beginning where the group left off (`consumer_places.py`), topics that are missing
+be read (`fetched_records.py`), beginning where the group left off (`consumer_places.py`), topics that are missing
 or made anew (`consumer_metadata.py`), commits of partitions that were another's in the meantime, pauses that last,
 and an end in time (`aclose`).
 """
@@ -22,7 +22,8 @@ from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStat
 
 from adapters.kafka.consumer_metadata import TopicsWatch, look_ahead, positions_behind
 from adapters.kafka.consumer_places import SURE_SECONDS, StartingPlaces
-from adapters.kafka.consumer_records import read_all_records
+from adapters.kafka.decompression import BATCH_BYTES
+from adapters.kafka.fetched_records import read_all_records
 from service.domain.consuming import ConsumerError, Place, Record
 
 _LOOK_SECONDS: Final = 5.0
@@ -39,7 +40,8 @@ class KafkaConsumer:
     `close_seconds` bound what their names say; `metadata_seconds` is how soon, at the latest, a topic is found
     that came or was made anew, `sure_seconds` how long it must be said that nothing is committed until it counts.
     `partition_bytes` and `fetch_bytes` are fetched at once, of one partition and in all; a larger record comes
-    alone.
+    alone. No more than `fetch_bytes`, and what a last record has above, is taken out at once; a batch that holds
+    more than `batch_bytes` once it is decompressed can't be read.
     """
 
     def __init__(
@@ -57,9 +59,9 @@ class KafkaConsumer:
         sure_seconds: float = SURE_SECONDS,
         partition_bytes: int = 1024 * 1024,
         fetch_bytes: int = 16 * 1024 * 1024,
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
-        # Below this level it logs what it reads.
-        logging.getLogger("aiokafka").setLevel(logging.WARNING)
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)  # below, it logs what it reads
         self._topics = list(topics)
         self._arguments = {
             **client,
@@ -89,6 +91,7 @@ class KafkaConsumer:
         self._commit_seconds = commit_seconds
         self._close_seconds = close_seconds
         self._sure_seconds = sure_seconds
+        self._bounds = {"batch_bytes": batch_bytes, "poll_bytes": fetch_bytes}
         self._consumer: Any = None
         self._places: StartingPlaces | None = None
         self._paused = False
@@ -115,7 +118,7 @@ class KafkaConsumer:
                 self._places = places = StartingPlaces(
                     consumer, from_latest=self._from_latest, sure_seconds=self._sure_seconds
                 )
-                read_all_records(consumer, places.out_of_range)
+                read_all_records(consumer, places.out_of_range, **self._bounds)
                 consumer.subscribe(self._topics, listener=_Listener(self))
                 await consumer._subscription.wait_for_assignment()
         except TimeoutError:

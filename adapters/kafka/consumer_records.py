@@ -8,30 +8,40 @@ of other partitions in the same call is lost. Here each becomes a Record, if nee
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import OffsetOutOfRangeError, RecordTooLargeError
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.legacy_records import LegacyRecordBatch
 from aiokafka.record.util import decode_varint
 
+from adapters.kafka.decompression import (
+    BATCH_BYTES,
+    HEADER_BYTES,
+    TooMuchError,
+    check_old,
+    codec_of,
+    decompressed,
+)
 from service.domain.consuming import Place, Record
 
 _DAMAGED: Final = "The checksum of its batch is wrong: it may not be what was sent."
 _LOST_DAMAGED: Final = "The checksum of its batch is wrong, and nothing more can be made out in it."
 _NAME: Final = "A header's name is not UTF-8."
+_HEADERS: Final = "It has more than 10000 headers."
 _MALFORMED: Final = "Its bytes are not those of a record."
 _CODECS: Final = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 
 _OVERHEAD: Final = 12  # a batch's first offset and its length, which counts what follows
 _MAGIC_AT: Final = 16
+_ATTRIBUTES_OF_OLD_AT: Final = 17
 _SMALLEST: Final = 26  # of the oldest format
 _COUNT_AT: Final = 57
+_LARGE: Final = 1024 * 1024
+"""A larger batch is read record by record here: of one whose records are nothing but headers, of two bytes each,
+aiokafka makes more than thirty times as much."""
+_MOST_HEADERS: Final = 10_000
 _COUNTED: Final = 10_000
 """So many lost records, at most, become one Record each; of more, as of a damaged batch, one stands for all."""
 
@@ -41,16 +51,26 @@ class PartitionReader:
 
     `next_fetch_offset` is where to read on after what was iterated. `aborted` are transactions that were broken
     off, as pairs of producer and first offset in order of the latter; `end` is the end of the partition's log.
+    Batches that hold more than `batch_bytes` once they are decompressed can't be read. `decompressed` is how many
+    bytes were, or were tried to be, so far.
     """
 
     def __init__(
-        self, place: Place, raw: bytes, offset: int, end: int, aborted: Sequence[tuple[int, int]] = ()
+        self,
+        place: Place,
+        raw: bytes,
+        offset: int,
+        end: int,
+        aborted: Sequence[tuple[int, int]] = (),
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self.next_fetch_offset = offset
+        self.decompressed = 0
         self._place = place
         self._raw = memoryview(raw)
         self._end = end
         self._aborted = list(aborted)
+        self._batch_bytes = batch_bytes
         self._producers: set[int] = set()
         self._records = self._read()
 
@@ -61,7 +81,6 @@ class PartitionReader:
         return next(self._records)
 
     def _read(self) -> Iterator[Record]:
-        topic, partition = self._place
         for raw, following in _batches(self._raw):
             batch = _parsed(raw)
             if batch is None:
@@ -71,20 +90,46 @@ class PartitionReader:
                 self.next_fetch_offset = batch.next_offset
                 continue
             after = batch.next_offset
-            try:
-                for one in batch:
-                    if one.offset >= after:
-                        raise ValueError(one.offset)
-                    if one.offset >= self.next_fetch_offset:
-                        record = Record(
-                            topic, partition, one.offset, one.timestamp or 0, one.key, one.value, one.headers
-                        )
-                        self.next_fetch_offset = one.offset + 1
-                        yield record
-            except Exception:  # noqa: BLE001 - whatever parsers and decompressors raise
-                yield from self._leniently(raw, after)
+            yield from self._of_batch(raw, batch, after)
             # Compaction may have taken the last ones.
             self.next_fetch_offset = max(self.next_fetch_offset, after)
+
+    def _of_batch(self, raw: memoryview, batch: Any, after: int) -> Iterator[Record]:
+        topic, partition = self._place
+        plain = raw
+        try:
+            if raw[_MAGIC_AT] < 2:
+                self.decompressed += check_old(raw, raw[_MAGIC_AT], self._batch_bytes)
+            else:
+                plain = self._plain(raw)
+        except Exception as error:  # noqa: BLE001 - each codec has its own
+            yield from self._lost(after, _undone(raw, error, self._batch_bytes))
+            return
+        if len(plain) > _LARGE and raw[_MAGIC_AT] == 2:
+            yield from self._leniently(plain, after)
+            return
+        try:
+            for one in batch if plain is raw else DefaultRecordBatch(plain):
+                if one.offset >= after:
+                    raise ValueError(one.offset)
+                if one.offset >= self.next_fetch_offset:
+                    record = Record(
+                        topic, partition, one.offset, one.timestamp or 0, one.key, one.value, one.headers
+                    )
+                    self.next_fetch_offset = one.offset + 1
+                    yield record
+        except Exception:  # noqa: BLE001 - whatever parsers raise
+            yield from self._leniently(plain, after)
+
+    def _plain(self, raw: memoryview) -> memoryview:
+        """See `decompressed`."""
+        plain: memoryview | None = None
+        try:
+            plain = decompressed(raw, self._batch_bytes)
+        finally:
+            if plain is not raw:
+                self.decompressed += self._batch_bytes if plain is None else len(plain)
+        return plain
 
     def _left_out(self, batch: Any) -> bool:
         """Whether it holds no records for us: a transaction's mark, or records of one that was broken off."""
@@ -109,25 +154,21 @@ class PartitionReader:
                 claimed = base + delta + 1
             following = max(first + 1, min(claimed, end))
         if len(raw) > _COUNT_AT and raw[_MAGIC_AT] == 2:
-            yield from self._leniently(raw, following, _DAMAGED)
+            try:
+                plain = self._plain(raw)
+            except Exception:  # noqa: BLE001 - each codec has its own
+                yield from self._lost(following, _LOST_DAMAGED, each=False)
+            else:
+                yield from self._leniently(plain, following, _DAMAGED)
         else:
             yield from self._lost(following, _LOST_DAMAGED, each=False)
 
-    def _leniently(self, raw: memoryview, following: int, damage: str = "") -> Iterator[Record]:
-        """The rest of a batch that could not be read, up to the offset `following`, record by record."""
-        if raw[_MAGIC_AT] < 2:
+    def _leniently(self, plain: memoryview, following: int, damage: str = "") -> Iterator[Record]:
+        """The rest of a batch without compression, up to the offset `following`, record by record."""
+        if plain[_MAGIC_AT] < 2:
             yield from self._lost(following, _MALFORMED)
             return
-        try:
-            batch = _DefaultRecordBatchPy(raw)
-            batch._maybe_uncompress()
-        except Exception:  # noqa: BLE001 - each codec has its own
-            codec = _CODECS.get(struct.unpack_from(">h", raw, 21)[0] & 7, "an unknown codec")
-            undone = f"Its batch is compressed by {codec} and can't be decompressed here."
-            why = _LOST_DAMAGED if damage else undone
-            yield from self._lost(following, why, each=not damage)
-            return
-        payload, position = bytes(batch._buffer[batch._pos :]), 0
+        batch, payload, position = _DefaultRecordBatchPy(plain[:HEADER_BYTES]), plain[HEADER_BYTES:], 0
         for _ in range(batch._num_records):
             try:
                 length, position = decode_varint(payload, position)
@@ -146,7 +187,7 @@ class PartitionReader:
                 self.next_fetch_offset = following
         yield from self._lost(following, _LOST_DAMAGED if damage else _MALFORMED, each=not damage)
 
-    def _one(self, body: bytes, batch: Any, damage: str) -> Record:
+    def _one(self, body: memoryview, batch: Any, damage: str) -> Record:
         """One record, as much of it as is there.
 
         Raises:
@@ -164,7 +205,9 @@ class PartitionReader:
             key, position = _bytes_at(body, position)
             value, position = _bytes_at(body, position)
             count, position = decode_varint(body, position)
-            for _ in range(count):
+            if count > _MOST_HEADERS:
+                why = why or _HEADERS
+            for _ in range(min(count, _MOST_HEADERS)):
                 name, position = _bytes_at(body, position)
                 content, position = _bytes_at(body, position)
                 text = (name or b"").decode("utf-8", "replace")
@@ -192,73 +235,6 @@ class PartitionReader:
             yield Record(topic, partition, offset, 0, None, None, (), why)
 
 
-class TooLarge(PartitionReader):
-    """Stands for a record that the broker could not send as a whole; whoever fetches has passed it already."""
-
-    def __init__(self, place: Place, offset: int, limit: int) -> None:
-        super().__init__(place, b"", offset + 1, offset + 1)
-        why = f"It is larger than the {limit} bytes that are fetched at once."
-        self._records = iter([Record(*place, offset, 0, None, None, (), why)])
-
-
-class FetchedRecords(OrderedDict[Any, Any]):
-    """What aiokafka's fetcher has fetched and nobody has taken yet, by partition, with readers of ours."""
-
-    def __init__(
-        self, client: Any, subscription: Any, on_out_of_range: Callable[[Any, int], None] | None = None
-    ) -> None:
-        super().__init__()
-        self._on_out_of_range = on_out_of_range
-        self._subscription = subscription
-        self._send = client.send
-        self._fetched: dict[Place, tuple[bytes, int]] = {}
-
-    def __setitem__(self, partition: Any, result: Any) -> None:
-        place = (partition.topic, partition.partition)
-        if type(result) is FetchResult:
-            theirs = result._partition_records
-            raw, end = self._fetched.pop(place)
-            result._partition_records = PartitionReader(
-                place, raw, theirs.next_fetch_offset, end, theirs._aborted_transactions
-            )
-        elif isinstance(result._error, RecordTooLargeError):
-            _, _, offset, limit = result._error.args
-            result = FetchResult(
-                partition,
-                assignment=self._subscription.subscription.assignment,
-                partition_records=TooLarge(place, offset, limit),
-                backoff=result._backoff,
-            )
-        elif self._on_out_of_range is not None and isinstance(result._error, OffsetOutOfRangeError):
-            ((_, offset),) = result._error.args[0].items()
-            self._on_out_of_range(partition, offset)
-            return
-        super().__setitem__(partition, result)
-
-    async def send(self, node: Any, request: Any, **others: Any) -> Any:
-        """Sends as the client does and keeps the bytes of records until the fetcher, right after, brings them."""
-        answer = await self._send(node, request, **others)
-        if isinstance(request, FetchRequest):
-            self._fetched = {
-                (topic, number): (raw, end)
-                for topic, partitions in answer.topics
-                for number, _, end, *_, raw in partitions
-                if raw
-            }
-        return answer
-
-
-def read_all_records(consumer: Any, on_out_of_range: Callable[[Any, int], None] | None = None) -> None:
-    """Makes a started consumer of aiokafka's that reads nothing yet yield our Records instead of its own.
-
-    `on_out_of_range` is told of each partition that has nothing at the offset from where it was to be read;
-    without it that is an error.
-    """
-    fetched = FetchedRecords(consumer._client, consumer._subscription, on_out_of_range)
-    consumer._client.send = fetched.send
-    consumer._fetcher._records = fetched
-
-
 def _batches(raw: memoryview) -> Iterator[tuple[memoryview, int | None]]:
     """Whole batches, each with the next one's first offset if that is there; the last may have come in part."""
     position = 0
@@ -282,6 +258,13 @@ def _parsed(raw: memoryview) -> Any:
         return None
 
 
+def _undone(raw: memoryview, error: Exception, most: int) -> str:
+    if isinstance(error, TooMuchError):
+        return f"Its batch is compressed and holds more than {most} bytes."
+    codec = codec_of(raw) if raw[_MAGIC_AT] >= 2 else raw[_ATTRIBUTES_OF_OLD_AT] & 7
+    return f"Its batch is compressed by {_CODECS.get(codec, 'an unknown codec')} and can't be decompressed here."
+
+
 def _is_abort(batch: Any) -> bool:
     try:
         return bool(ControlRecord.parse(next(batch).key) == ABORT_MARKER)
@@ -289,7 +272,7 @@ def _is_abort(batch: Any) -> bool:
         return True
 
 
-def _bytes_at(body: bytes, position: int) -> tuple[bytes | None, int]:
+def _bytes_at(body: memoryview, position: int) -> tuple[bytes | None, int]:
     """Bytes with their length before them.
 
     Raises:
@@ -300,4 +283,4 @@ def _bytes_at(body: bytes, position: int) -> tuple[bytes | None, int]:
         return None, position
     if position + length > len(body):
         raise IndexError(length)
-    return body[position : position + length], position + length
+    return bytes(body[position : position + length]), position + length

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from adapters.kafka.client import KafkaClientError
-from adapters.kafka.consumer_records import read_all_records
+from adapters.kafka.fetched_records import read_all_records
 from service.domain.consuming import ConsumerError, Record
 from service.domain.dead_letters import LetterPage, LetterPlace
 

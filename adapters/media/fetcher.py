@@ -25,11 +25,12 @@ from .body import Body
 from .errors import FetchError, Outcome
 from .guard import Allow, Guard, Resolve, checked_url
 from .limits import MediaLimits
-from .names import LookUps
+from .names import Asker, LookUps, asker
+from .places import Places
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_FETCHES: Final = 64
-"""Of all calls of one process at a time; the others wait."""
+"""Of all calls of one process at a time, a quarter of one owner's; the others wait."""
 _COME_AGAIN: Final = 1.0
 
 
@@ -54,26 +55,26 @@ class WebFetcher:
         self._telemetry = telemetry
         self._limits = limits
         self._guard = Guard(allow, resolve or LookUps())
-        self._places = asyncio.Semaphore(_MOST_FETCHES)
+        self._places = Places(_MOST_FETCHES)
         self._held = _Held()
         self._headers = {"user-agent": user_agent, "accept-encoding": "identity"}
         self._ca_file = ca_file
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
-        """What stands at each of the addresses, in their order.
+    async def fetch(self, wanted: Sequence[Wanted], seconds: float, owner: str) -> Sequence[FetchedMedia]:
+        """What stands at each of the addresses, in their order; `owner` is whom the call is for.
 
         Raises:
             ServiceError: INVALID_REQUEST that names the path of one that can't be had, whoever's fault that is;
-                NO_ENDPOINT_AVAILABLE while calls hold as much as they may together.
+                NO_ENDPOINT_AVAILABLE while calls hold as much as they may together, or fetch as many.
         """
         limits = self._limits()
         if len(wanted) > limits.max_count:
             raise invalid(
                 wanted[limits.max_count].path, f"is one address more than the {limits.max_count} allowed"
             )
-        call = _Call(limits, asyncio.get_running_loop().time() + seconds, self._held)
+        call = _Call(limits, asyncio.get_running_loop().time() + seconds, owner, self._held)
         tasks = [asyncio.create_task(self._counted(each, call)) for each in wanted]
         try:
             return await asyncio.gather(*tasks)
@@ -96,15 +97,24 @@ class WebFetcher:
     async def _counted(self, wanted: Wanted, call: _Call) -> FetchedMedia:
         outcome: Outcome = "cancelled"
         size, begun, why = 0, 0.0, ""
+        asking = Asker(call.owner)
+        # This runs in a task of its own: nobody else sees it.
+        asker.set(asking)
         try:
-            async with call.places, asyncio.timeout_at(call.until), self._places:
+            async with call.places, asyncio.timeout_at(call.until), self._places.held(call.owner):
                 begun = time.monotonic()
                 async with asyncio.timeout_at(call.due()):
                     media = await self._followed(wanted, call)
         except FetchError as error:
             outcome, why = error.outcome, error.message
         except TimeoutError:
-            outcome, why = "timeout", f"could not be fetched within {call.limits.seconds:.3g} seconds"
+            if not begun or asking.waits:
+                outcome, why = (
+                    "no_room",
+                    "what calls have by address is as much as is fetched at a time; try again",
+                )
+            else:
+                outcome, why = "timeout", f"could not be fetched within {call.limits.seconds:.3g} seconds"
         except (aiohttp.ClientError, OSError, ValueError):
             # Their words hold addresses, and with them perhaps what grants access to what stands there.
             outcome, why = "unreachable", "could not be fetched: its host can't be reached or breaks off"
@@ -157,11 +167,12 @@ class _Held:
 class _Call:
     """What the fetches of one call share: `size` bytes came so far; all end at `until`, on the loop's clock."""
 
-    __slots__ = ("_held", "limits", "places", "size", "until")
+    __slots__ = ("_held", "limits", "owner", "places", "size", "until")
 
-    def __init__(self, limits: MediaLimits, until: float, held: _Held) -> None:
+    def __init__(self, limits: MediaLimits, until: float, owner: str, held: _Held) -> None:
         self.limits = limits
         self.until = until
+        self.owner = owner
         self.size = 0
         self.places = asyncio.Semaphore(limits.parallel)
         self._held = held

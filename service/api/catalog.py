@@ -13,7 +13,17 @@ from eurouter.v1 import catalog_pb2 as pb
 from eurouter.v1 import chat_pb2
 
 from service.api.problems import Problems, field_names
-from service.domain.catalog import Catalog, Endpoint, Fact, Facts, Model, Price, Provider, ProviderStatus
+from service.domain.catalog import (
+    Catalog,
+    Endpoint,
+    Fact,
+    Facts,
+    Model,
+    Price,
+    Provider,
+    ProviderStatus,
+    visible_to,
+)
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.fields import Field
 from service.domain.money import decimal_text
@@ -44,7 +54,7 @@ class _Listed:
 
 
 class CatalogHandler:
-    """What this service offers. Needs no key."""
+    """What this service offers to everybody. Needs no key, so what is one owner's own does not exist here."""
 
     def __init__(self, catalog: CatalogSource) -> None:
         self._source = catalog
@@ -95,7 +105,7 @@ class CatalogHandler:
         return _model(catalog, found.wanted[0].model)
 
     def list_providers(self, _request: pb.ListProvidersRequest) -> pb.ListProvidersResponse:
-        """All providers, by slug."""
+        """All providers that are nobody's own, by slug."""
         catalog = self._source.current()
         endpoints: dict[str, list[Endpoint]] = {}
         for model in catalog.models.values():
@@ -105,6 +115,7 @@ class CatalogHandler:
             providers=[
                 _provider(provider, endpoints.get(slug, ()))
                 for slug, provider in sorted(catalog.providers.items())
+                if provider.owner is None
             ]
         )
 
@@ -114,6 +125,7 @@ class CatalogHandler:
             listed = tuple(
                 _Listed(_model(catalog, model), tuple(_parameters(e.expressible) for e in _usable(model)))
                 for _, model in sorted(catalog.models.items())
+                if visible_to(model, None)
             )
             self._listed = (catalog, listed)
         return self._listed[1]

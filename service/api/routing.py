@@ -53,7 +53,8 @@ class RoutingHandler:
         call = _call(request, settings)
         catalog = self._catalog.current()
         try:
-            selection = select_for(call, catalog, floor_for(settings, context.principal))
+            floor = floor_for(settings, context.principal)
+            selection = select_for(call, catalog, floor, context.principal.owner)
         except ServiceError as error:
             raise _renamed(error, request) from None
         needs = permitted(call.needs, context)

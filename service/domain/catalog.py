@@ -215,7 +215,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model under the name that requests use (vendor/name), with its endpoints."""
+    """A model under the name that requests use (vendor/name), with its endpoints.
+
+    `discovered`: its name is a server's word, which never stands above what the catalogue's file says.
+    """
 
     id: str
     endpoints: tuple[Endpoint, ...]
@@ -227,6 +230,15 @@ class Model:
     input_modalities: tuple[str, ...] = ("text",)
     output_modalities: tuple[str, ...] = ("text",)
     tokenizer: str = ""
+    discovered: bool = False
+
+
+def visible_to(model: Model, owner: str | None) -> bool:
+    """Whether the model exists for a caller: `owner`'s, or nobody known (None).
+
+    Not if all that serves it are accounts of other owners: what they have and how they call it is theirs.
+    """
+    return not model.endpoints or any(e.provider.owner in (None, owner) for e in model.endpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +266,14 @@ class Rule:
 class Catalog:
     """A whole catalogue, replaced as one. Lookups are dictionaries made once.
 
-    `names` maps every spelling that resolves (id, bare name when unambiguous) in lower case to a model id.
+    `names` maps every spelling that resolves (id, bare name when unambiguous) in lower case to a model id;
+    `own_names` has bare names that one owner alone may use, by owner, and there they come first.
     """
 
     providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    own_names: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, Alias] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[Rule, ...] = ()
     currency: str = "EUR"

@@ -89,12 +89,14 @@ class Keys(Protocol):
 class MediaFetcher(Protocol):
     """Fetches media that stand elsewhere, for endpoints that take bytes only."""
 
-    async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+    async def fetch(self, wanted: Sequence[Wanted], seconds: float, owner: str) -> Sequence[FetchedMedia]:
         """What stands at each of the addresses, in their order; `seconds` is the most that the call has left.
+
+        `owner` is whom the call is for: none has more than a part of what is fetched at a time.
 
         Raises:
             ServiceError: INVALID_REQUEST that names the path of one that can't be had; NO_ENDPOINT_AVAILABLE
-                while calls hold as much as they may together.
+                while calls hold as much as they may together, or fetch as many.
         """
         ...
 

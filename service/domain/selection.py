@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
-from service.domain.catalog import Alias, Catalog, Provider, Rule
+from service.domain.catalog import Alias, Catalog, Model, Provider, Rule, visible_to
 from service.domain.errors import Reason, ServiceError, Violation, invalid
 from service.domain.preferences import Floor, Policy, Preferences
 from service.domain.regions import residency_problem
@@ -43,10 +43,12 @@ def select(
     rule_name: str | None,
     preferences: Preferences,
     floor: Floor,
+    owner: str | None = None,
 ) -> Selection:
     """Resolves a request's routing fields. `rule_id` wins over `rule_name`.
 
-    The request's `model` replaces the rule's `model`, its `models` both of the rule's fields.
+    The request's `model` replaces the rule's `model`, its `models` both of the rule's fields. What other owners
+    than `owner` have for themselves does not exist; None: nobody knows who calls.
 
     Raises:
         ServiceError: MODEL_NOT_FOUND, RULE_NOT_FOUND, or INVALID_REQUEST for wrong preferences or no model.
@@ -65,13 +67,42 @@ def select(
     if not names:
         raise invalid("model", "name a model, in `model`, in `models` or by a routing rule that has one")
 
-    mine = preferences if preferences == _UNSET else checked(preferences, catalog.providers, "provider.")
+    view = _View(catalog, owner)
+    mine = preferences if preferences == _UNSET else checked(preferences, catalog.providers, "provider.", owner)
     if rule is not None and rule.preferences != _UNSET:
-        mine = mine.over(_stored(rule.preferences, catalog, rule_path, f"the routing rule {_quoted(rule.name)}"))
-    wanted, aliases = _resolve_all(catalog, names)
+        mine = mine.over(_stored(rule.preferences, view, rule_path, f"the routing rule {_quoted(rule.name)}"))
+    wanted, aliases = _resolve_all(view, names)
     if aliases:
-        mine = mine.over(_of_aliases(catalog, aliases, mine))
+        mine = mine.over(_of_aliases(view, aliases, mine))
     return Selection(wanted, Policy(mine, floor), rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The catalogue as it is for one owner."""
+
+    catalog: Catalog
+    owner: str | None
+
+    def model(self, name: str) -> Model | None:
+        """The model of that id or bare name, in any case."""
+        catalog, low = self.catalog, name.lower()
+        found = catalog.models.get(name)
+        if found is None and self.owner is not None:
+            found = catalog.models.get(catalog.own_names.get(self.owner, {}).get(low, ""))
+        if found is None:
+            found = catalog.models.get(catalog.names.get(low, ""))
+        return found if found is not None and visible_to(found, self.owner) else None
+
+    def models(self) -> Iterable[str]:
+        """The ids of those that there are."""
+        return (name for name, model in self.catalog.models.items() if visible_to(model, self.owner))
+
+    def names(self) -> set[str]:
+        """All names in lower case."""
+        own = self.catalog.own_names.get(self.owner, {}) if self.owner is not None else {}
+        bare = {name for name in self.catalog.names if self.model(name) is not None}
+        return {*bare, *own, *(name.lower() for name in self.models()), *self.catalog.aliases}
 
 
 def _find_rule(catalog: Catalog, rule_id: str | None, rule_name: str | None) -> Rule | None:
@@ -92,14 +123,14 @@ def _find_rule(catalog: Catalog, rule_id: str | None, rule_name: str | None) -> 
 
 
 def _resolve_all(
-    catalog: Catalog, names: list[tuple[str, str]]
+    view: _View, names: list[tuple[str, str]]
 ) -> tuple[tuple[WantedModel, ...], list[tuple[str, Alias]]]:
     """All names in order, a model that adds nothing to an earlier mention of it left out."""
     wanted: list[WantedModel] = []
     aliases: list[tuple[str, Alias]] = []
     variants: dict[str, set[str]] = {}
     for path, name in names:
-        resolved, alias = _resolve(catalog, path, name)
+        resolved, alias = _resolve(view, path, name)
         if alias is not None:
             aliases.append((path, alias))
         for item in resolved:
@@ -111,39 +142,44 @@ def _resolve_all(
     return tuple(wanted), aliases
 
 
-def _resolve(catalog: Catalog, path: str, name: str) -> tuple[list[WantedModel], Alias | None]:
-    found = _find_model(catalog, name)
-    if found is not None:
+def _resolve(view: _View, path: str, name: str) -> tuple[list[WantedModel], Alias | None]:
+    found = _find_model(view, name)
+    if found is not None and not found.model.discovered:
         return [found], None
-    alias, variant = _find_alias(catalog, name)
+    # Before what servers call theirs: an alias has preferences, and a name may not lose them.
+    alias, variant = _find_alias(view.catalog, name)
     if alias is None:
-        raise _model_not_found(catalog, path, name)
+        if found is None:
+            raise _model_not_found(view, path, name)
+        return [found], None
     members: list[WantedModel] = []
     for member in alias.models:
-        item = _find_model(catalog, member)
-        if item is None:
-            raise _model_not_found(catalog, path, member)
-        # A variant asked for with the alias wins over those in its list.
-        members.append(replace(item, variant=variant) if variant else item)
+        item = _find_model(view, member)
+        if item is not None:
+            # A variant asked for with the alias wins over those in its list.
+            members.append(replace(item, variant=variant) if variant else item)
+        elif not _is_of_others(view, member):
+            raise _model_not_found(view, path, member)
+    if not members:
+        raise _model_not_found(view, path, name)
     return members, alias
 
 
-def _find_model(catalog: Catalog, name: str) -> WantedModel | None:
-    """The whole name first: ids may hold a colon of their own."""
-    found = _lookup(catalog, name, "")
-    if found is None:
-        base, colon, variant = name.rpartition(":")
-        if colon and variant.lower() in VARIANTS:
-            found = _lookup(catalog, base, variant.lower())
-    return found
+def _is_of_others(view: _View, member: str) -> bool:
+    """Whether there is such a model, for other owners only."""
+    return any(_find_model(_View(view.catalog, owner), member) for owner in view.catalog.own_names)
 
 
-def _lookup(catalog: Catalog, name: str, variant: str) -> WantedModel | None:
-    model = catalog.models.get(name)
-    if model is None:
-        model_id = catalog.names.get(name.lower())
-        model = catalog.models.get(model_id) if model_id is not None else None
-    return WantedModel(model, variant) if model is not None else None
+def _find_model(view: _View, name: str) -> WantedModel | None:
+    """The whole name first, as ids may hold a colon of their own; but the file's models before discovered ones."""
+    whole = view.model(name)
+    if whole is not None and not whole.discovered:
+        return WantedModel(whole, "")
+    base, colon, variant = name.rpartition(":")
+    asked = view.model(base) if colon and variant.lower() in VARIANTS else None
+    if asked is not None and (whole is None or not asked.discovered):
+        return WantedModel(asked, variant.lower())
+    return None if whole is None else WantedModel(whole, "")
 
 
 def _find_alias(catalog: Catalog, name: str) -> tuple[Alias | None, str]:
@@ -154,34 +190,34 @@ def _find_alias(catalog: Catalog, name: str) -> tuple[Alias | None, str]:
     return (catalog.aliases.get(base), variant) if variant in VARIANTS else (None, "")
 
 
-def _model_not_found(catalog: Catalog, path: str, name: str) -> ServiceError:
+def _model_not_found(view: _View, path: str, name: str) -> ServiceError:
     low = name.lower()
-    same = [known for known in catalog.models if known.lower().rpartition("/")[2] == low]
+    same = [known for known in view.models() if known.lower().rpartition("/")[2] == low]
     base, colon, variant = name.rpartition(":")
     if len(same) > 1:
         message = f"the name {_quoted(name)} is ambiguous; use one of {', '.join(sorted(same)[:10])}"
-    elif colon and _lookup(catalog, base, ""):
+    elif colon and view.model(base):
         known = ", ".join(f":{each}" for each in sorted(VARIANTS))
         message = f"there is no variant {_quoted(':' + variant)} of the model {base}; variants are {known}"
     else:
         message = f"there is no model {_quoted(name)}"
-        message += _suggestion(low, {*catalog.names, *(m.lower() for m in catalog.models), *catalog.aliases})
+        message += _suggestion(low, view.names())
     return ServiceError(Reason.MODEL_NOT_FOUND, message, violations=(Violation(path, message),))
 
 
-def _stored(preferences: Preferences, catalog: Catalog, path: str, whose: str) -> Preferences:
+def _stored(preferences: Preferences, view: _View, path: str, whose: str) -> Preferences:
     """Preferences that did not come with the request: what is wrong with them is told at `path`."""
     try:
-        return checked(preferences, catalog.providers, "")
+        return checked(preferences, view.catalog.providers, "", view.owner)
     except ServiceError as error:
         raise invalid(path, f"{whose} can't be used: {error.message}") from None
 
 
-def _of_aliases(catalog: Catalog, aliases: list[tuple[str, Alias]], above: Preferences) -> Preferences:
+def _of_aliases(view: _View, aliases: list[tuple[str, Alias]], above: Preferences) -> Preferences:
     """The preferences of all aliases at once: one policy holds for the whole call, so they must agree."""
     merged = _UNSET
     for path, alias in aliases:
-        stored = _stored(alias.preferences, catalog, path, f"the alias {_quoted(alias.name)}")
+        stored = _stored(alias.preferences, view, path, f"the alias {_quoted(alias.name)}")
         for f in fields(Preferences):
             ours, theirs = getattr(merged, f.name), getattr(stored, f.name)
             if getattr(above, f.name) is None and None not in (ours, theirs) and ours != theirs:
@@ -191,13 +227,17 @@ def _of_aliases(catalog: Catalog, aliases: list[tuple[str, Alias]], above: Prefe
     return merged
 
 
-def checked(preferences: Preferences, providers: Mapping[str, Provider], prefix: str) -> Preferences:
+def checked(
+    preferences: Preferences, providers: Mapping[str, Provider], prefix: str, owner: str | None = None
+) -> Preferences:
     """`preferences` with codes and slugs in lower case and empty lists as not set.
+
+    Providers of other owners than `owner` are not suggested.
 
     Raises:
         ServiceError: INVALID_REQUEST naming every wrong field, its path after `prefix`.
     """
-    problems = [Violation(prefix + path, message) for path, message in _problems(preferences, providers)]
+    problems = [Violation(prefix + path, message) for path, message in _problems(preferences, providers, owner)]
     if problems:
         first, *more = problems
         raise invalid(first.path, first.message, *more)
@@ -216,12 +256,15 @@ def _lower(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tuple(value.lower() for value in values) if values else None
 
 
-def _problems(preferences: Preferences, providers: Mapping[str, Provider]) -> Iterable[tuple[str, str]]:
+def _problems(
+    preferences: Preferences, providers: Mapping[str, Provider], owner: str | None
+) -> Iterable[tuple[str, str]]:
     # An unknown slug is an error everywhere: a typo in `ignore` would silently widen the choice.
     for name in ("order", "only", "ignore"):
         for place, slug in enumerate(getattr(preferences, name) or ()):
             if slug.lower() not in providers:
-                message = f"there is no provider {_quoted(slug)}{_suggestion(slug.lower(), providers)}"
+                known = [each.slug for each in providers.values() if each.owner in (None, owner)]
+                message = f"there is no provider {_quoted(slug)}{_suggestion(slug.lower(), known)}"
                 yield f"{name}[{place}]", message
     for place, quantization in enumerate(preferences.quantizations or ()):
         if quantization.lower() not in QUANTIZATIONS:

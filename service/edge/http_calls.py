@@ -44,25 +44,33 @@ class HttpCall:
     weigh: Callable[[int], None] = lambda _size: None
 
     async def read(self) -> bytes:
-        """The request's body, decompressed.
+        """The request's body, decompressed. It is weighed as it comes: one that never ends counts, too.
 
         Raises:
             ServiceError: BODY_TOO_LARGE, MALFORMED_BODY when it is not what its headers announce, OVERLOADED when
                 it is more than they announce and there is no room for that.
         """
-        body = await self._read()
-        self.weigh(len(body))
-        return body
-
-    async def _read(self) -> bytes:
+        body = bytearray()
         try:
-            return await self.request.read()
-        except web.HTTPRequestEntityTooLarge:
-            limit = self.request._client_max_size  # noqa: SLF001  aiohttp names the limit nowhere else
-            raise ServiceError(
-                Reason.BODY_TOO_LARGE,
-                f"the body is larger than {limit} bytes: send less or raise http.max_body_bytes",
-            ) from None
+            await self._read_into(body)
+        except ServiceError:
+            # The error's traceback holds this frame until the garbage collector comes by.
+            body.clear()
+            raise
+        return bytes(body)
+
+    async def _read_into(self, body: bytearray) -> None:
+        limit = self.request._client_max_size  # noqa: SLF001  aiohttp names the limit nowhere else
+        try:
+            # Not `request.read()`: that unpacks up to `limit` bytes before anybody can weigh them.
+            while piece := await self.request.content.readany():
+                body += piece
+                if len(body) > limit:
+                    raise ServiceError(
+                        Reason.BODY_TOO_LARGE,
+                        f"the body is larger than {limit} bytes: send less or raise http.max_body_bytes",
+                    )
+                self.weigh(len(body))
         except (web.RequestPayloadError, HttpProcessingError):
             raise ServiceError(
                 Reason.MALFORMED_BODY,

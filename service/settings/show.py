@@ -141,4 +141,5 @@ def _usable(provider: Provider) -> bool:
 def _is_known(name: str, catalog: Catalog) -> bool:
     name = name.lower()
     bare = next((name.removesuffix(v) for v in _VARIANTS if name.endswith(v)), name)
-    return bool({name, bare} & (catalog.names.keys() | catalog.aliases.keys()))
+    own = (names.keys() for names in catalog.own_names.values())
+    return bool({name, bare} & {*catalog.names, *catalog.aliases}.union(*own))

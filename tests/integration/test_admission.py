@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -122,6 +123,49 @@ async def test_bodies_whose_headers_say_less_are_weighed_when_they_are_read(tmp_
         assert refused(await door.call("POST", CHAT, data=chunks(), headers=json_type))
         zipped = {**json_type, "content-encoding": "gzip"}
         assert refused(await door.call("POST", CHAT, data=packed, headers=zipped))
+
+
+@asynccontextmanager
+async def begun(door: Door, data: bytes, *headers: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A connection on which a body in chunks has begun with `data`, and does not go on."""
+    host, port = door.up.http.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    lines = (f"POST {CHAT} HTTP/1.1", "host: x", "transfer-encoding: chunked", *headers, "", "")
+    writer.write("\r\n".join(lines).encode() + f"{len(data):x}\r\n".encode() + data + b"\r\n")
+    try:
+        yield reader
+    finally:
+        writer.close()
+        await until(lambda: door.up.service.admission.in_flight == 0, "it is over")
+
+
+def unfinished(text: str) -> bytes:
+    """A body in gzip that goes on behind `text`."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return packing.compress(text.encode()) + packing.flush(zlib.Z_SYNC_FLUSH)
+
+
+async def test_a_body_that_never_ends_counts_for_what_of_it_has_come(tmp_path: Path) -> None:
+    packed = unfinished(LARGE)
+    assert len(packed) < 1000
+    async with full(tmp_path, ROOM) as door:
+        for data, headers in ((LARGE.encode(), ()), (packed, ("content-encoding: gzip",))):
+            async with begun(door, data, *headers):
+                await until(lambda: door.up.service.admission.request_bytes == len(LARGE), "it counts")
+                assert refused(await door.post(body(text=LARGE)))
+
+
+async def test_a_body_without_room_is_refused_before_its_end(tmp_path: Path) -> None:
+    async with full(tmp_path, ROOM) as door:
+        call = door.up.chat.CreateChatCompletion(ask(text=LARGE))
+        await until(lambda: door.up.service.admission.request_bytes >= len(LARGE), "the call is under way")
+        async with begun(door, unfinished("x" * 4_000_000), "content-encoding: gzip") as reader:
+            async with asyncio.timeout(5):
+                head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1\r\n" in head.lower()
+            assert door.up.service.admission.request_bytes < 2 * len(LARGE)
+            call.cancel()
 
 
 async def test_a_body_that_is_announced_takes_its_room_before_it_has_come(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from adapters.providers.listing import Listing
 from adapters.providers.secrets import Secrets
 from adapters.providers.simulator import Simulator
 from service.bootstrap import Service, Start
-from service.domain.catalog import ProviderStatus, Rule
+from service.domain.catalog import Provider, ProviderStatus, Rule
 from service.domain.events import Usage
 from service.domain.failure import FailureKind
 from service.domain.fields import Field
@@ -279,6 +279,36 @@ async def test_a_catalogue_is_complete_when_each_server_that_is_asked_has_answer
         env["K"] = "secret"
         source.poll()
         assert not source.complete()
+
+
+async def test_names_that_mean_something_else_by_the_file_are_reported_at_discovery_and_after_an_edit(
+    tmp_path: Path, reports: Reports
+) -> None:
+    async def listing(_provider: Provider, _path: str) -> object:
+        return {"data": [{"id": "team/best"}, {"id": "v/new"}]}
+
+    path = tmp_path / "catalogue.yaml"
+    alias = "aliases:\n  - {name: team/best, models: [v/one]}\n"
+    plain = "providers:\n" + discovering("gpu", "http://127.0.0.1:1")
+    models = "models:\n  - {id: v/one, endpoints: [{provider: gpu}]}\n"
+    path.write_text(plain + models + alias)
+    source = opened(path, reports)
+    await source.discover(listing)
+    told = (
+        "catalog_names_taken",
+        {"provider": "gpu", "left_out": 1, "names": ["team/best (is team/best in the file)"]},
+    )
+    assert reports.events[-1] == told
+    assert set(source.current().models) == {"v/one", "v/new"}
+    reports.events.clear()
+    path.write_text(plain + models)
+    await until(source.poll)
+    assert "team/best" in source.current().models
+    assert "catalog_names_taken" not in reports.names
+    path.write_text(plain + models + alias)
+    await until(source.poll)
+    assert reports.events[-1] == told
+    assert "team/best" not in source.current().models
 
 
 async def test_a_server_that_starts_later_is_found_long_before_the_next_round(

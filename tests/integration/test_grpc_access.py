@@ -22,7 +22,16 @@ from adapters.keys import hash_secret, make_key, public_id
 from adapters.providers.simulator import Script
 from service import bootstrap
 from tests.support.parts import ROOT
-from tests.support.running import Child, InProcess, ask, running_child, running_service, until
+from tests.support.running import (
+    Child,
+    InProcess,
+    ask,
+    ask_response,
+    running_child,
+    running_service,
+    two_dialects,
+    until,
+)
 from tests.support.statuses import info_of, reason_of
 
 PEPPER = "a pepper for tests only, long enough"
@@ -97,6 +106,41 @@ async def test_the_catalogue_is_shown_without_a_key(keyed: InProcess) -> None:
     assert (
         await code_of(keyed.models.ListModels(catalog_pb2.ListModelsRequest(), metadata=bad)) is grpc.StatusCode.OK
     )
+
+
+async def test_a_model_of_one_owner_is_called_by_its_bare_name_by_that_owner_and_does_not_exist_for_others(
+    tmp_path: Path,
+) -> None:
+    def rows(alpha: str, beta: str) -> Any:
+        both = two_dialects(alpha, beta)
+        both["providers"][1]["owner"] = "team-a"
+        both["models"][1]["id"] = "sim/secret"
+        return both
+
+    other = make_key()
+    keys = {**KEYS, "keys": [row(GOOD), row(other, owner="team-b")]}
+    async with running_service(tmp_path, keys, catalog=rows, env=ENV) as up:
+        dry = routing_pb2.DryRunRoutingRequest(model="secret")
+
+        def calls(key: str) -> list[Any]:
+            metadata = (("x-api-key", key),)
+            return [
+                up.chat.CreateChatCompletion(ask("secret"), metadata=metadata),
+                up.responses.CreateResponse(ask_response("secret"), metadata=metadata),
+                up.routing.DryRunRouting(dry, metadata=metadata),
+            ]
+
+        for call in calls(GOOD):
+            assert await code_of(call) is grpc.StatusCode.OK
+        for call in calls(other):
+            with pytest.raises(aio.AioRpcError) as caught:
+                await call
+            assert reason_of(caught.value) == "MODEL_NOT_FOUND"
+            assert "sim/secret" not in repr(caught.value)
+        shown = await up.models.ListModels(catalog_pb2.ListModelsRequest())
+        assert [each.id for each in shown.models] == ["sim/alpha", "sim/both", "sim/reverse"]
+        providers = await up.models.ListProviders(catalog_pb2.ListProvidersRequest())
+        assert [each.slug for each in providers.providers] == ["alpha"]
 
 
 def test_all_addresses_are_not_served_without_keys(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from aiokafka.codec import has_lz4
 from adapters.kafka.consumer import KafkaConsumer
 from service.domain.consuming import Place, Record
 from tests.support.kafka import KafkaCluster, cluster
-from tests.support.kafka_batches import GZIP, LZ4, PLAIN, SNAPPY, ZSTD, batch, send_batch
+from tests.support.kafka_batches import GZIP, LZ4, PLAIN, SNAPPY, ZSTD, batch, compressed, send_batch
 from tests.support.kafka_clients import Kafka, Topics
 
 pytestmark = pytest.mark.slow
@@ -343,6 +343,38 @@ async def test_a_record_larger_than_what_is_fetched_at_once_comes_too(
     await produce(kafka, topic, [b"small", b"x" * 900_000, b"small"])
     records = await read(await start(topic, partition_bytes=1000, fetch_bytes=1000), 3)
     assert [len(record.value or b"") for record in records] == [5, 900_000, 5]
+
+
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+async def test_a_batch_that_holds_far_more_than_it_may_is_passed_and_committed(
+    kafka: Kafka, topics: Topics, start: Starter, codec: int
+) -> None:
+    topic = await topics.create("t")
+    await send_batch(kafka, topic, compressed([(b"k", bytes(3_000_000), [])] * 3, codec))
+    await produce(kafka, topic, [b"after"])
+    consumer = await start(topic, batch_bytes=1_000_000)
+    records = await read(consumer, 4)
+    why = "Its batch is compressed and holds more than 1000000 bytes."
+    assert [(record.value, record.unreadable) for record in records] == [(None, why)] * 3 + [(b"after", "")]
+    await consumer.commit(following(records))
+    assert await committed(kafka, topics, topic) == 4
+
+
+async def test_a_poll_brings_no_more_bytes_than_are_fetched_at_once_and_one_record(
+    kafka: Kafka, topics: Topics, start: Starter
+) -> None:
+    topic = await topics.create("t")
+    values = [b"%d" % n + bytes(100_000) for n in range(40)]
+    await send_batch(kafka, topic, compressed([(b"k", value, []) for value in values], ZSTD))
+    consumer = await start(topic, fetch_bytes=1_000_000)
+    polls: list[Sequence[Record]] = []
+    async with asyncio.timeout(20):
+        while sum(map(len, polls)) < 40:
+            if polled := await consumer.poll(500, 0.3):
+                polls.append(polled)
+    # Where a batch is decompressed, that counts, too.
+    assert [len(polled) for polled in polls] == [1, 10, 10, 10, 9]
+    assert [record.value for polled in polls for record in polled] == values
 
 
 async def test_a_batch_that_is_damaged_on_the_disk_is_told_of_and_passed(own_kafka: KafkaCluster) -> None:

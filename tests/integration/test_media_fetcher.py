@@ -21,7 +21,7 @@ import trustme
 
 from adapters.media import MediaLimits, WebFetcher
 from adapters.media.addresses import IpAddress, is_public
-from adapters.media.names import LookUps
+from adapters.media.names import Asker, LookUps, asker
 from service.domain.errors import Reason, ServiceError
 from service.domain.media import FetchedMedia, MediaKind, Wanted
 from tests.integration.upstream_server import Answer, Peer, Server, serving
@@ -80,7 +80,7 @@ async def fetcher(
 
 
 async def get(web: WebFetcher, url: str, kind: MediaKind = "image", seconds: float = 10.0) -> FetchedMedia:
-    (media,) = await web.fetch([Wanted(url, kind, PATH)], seconds)
+    (media,) = await web.fetch([Wanted(url, kind, PATH)], seconds, "acme")
     return media
 
 
@@ -526,7 +526,7 @@ async def test_several_are_fetched_side_by_side_but_not_all_at_once_and_come_in_
         await gives(PNG + peer.head.split(" ")[1].encode())(peer)
 
     async with serving(answer) as server, fetcher(server, parallel=3) as (web, _):
-        got = await web.fetch(wanted(server, 8), 10)
+        got = await web.fetch(wanted(server, 8), 10, "acme")
     assert [bytes_of(media)[len(PNG) :] for media in got] == [f"/{number}".encode() for number in range(8)]
     assert most == 3
 
@@ -536,9 +536,9 @@ async def test_all_of_one_call_share_one_cap() -> None:
         serving(gives(PNG)) as server,
         fetcher(server, max_call_bytes=3 * len(PNG) - 1, parallel=1) as (web, counts),
     ):
-        assert len(await web.fetch(wanted(server, 2), 10)) == 2
+        assert len(await web.fetch(wanted(server, 2), 10, "acme")) == 2
         with pytest.raises(ServiceError) as caught:
-            await web.fetch(wanted(server, 3), 10)
+            await web.fetch(wanted(server, 3), 10, "acme")
     assert caught.value.violations[0].path == "input[2].image_url"
     assert counts.told[-1][1] == "too_large"
 
@@ -546,7 +546,7 @@ async def test_all_of_one_call_share_one_cap() -> None:
 async def test_more_addresses_than_allowed_are_refused_before_anything_is_fetched() -> None:
     async with serving(gives(PNG)) as server, fetcher(server, max_count=2) as (web, _):
         with pytest.raises(ServiceError) as caught:
-            await web.fetch(wanted(server, 3), 10)
+            await web.fetch(wanted(server, 3), 10, "acme")
     assert caught.value.violations[0].path == "input[2].image_url"
     assert server.connections == 0
 
@@ -561,7 +561,7 @@ async def test_when_one_fails_the_others_are_left_at_once() -> None:
     async with serving(answer) as server, fetcher(server, seconds=30) as (web, counts):
         begun = time.monotonic()
         with pytest.raises(ServiceError) as caught:
-            await web.fetch(wanted(server, 3), 30)
+            await web.fetch(wanted(server, 3), 30, "acme")
         assert time.monotonic() - begun < 5
     assert caught.value.violations[0].path == "input[1].image_url"
     assert sorted(told[1] for told in counts.told) == ["cancelled", "cancelled", "status"]
@@ -576,7 +576,7 @@ async def test_a_call_that_is_given_up_ends_its_fetches() -> None:
         gone.set()
 
     async with serving(answer) as server, fetcher(server) as (web, counts):
-        task = asyncio.create_task(web.fetch(wanted(server, 1), 30))
+        task = asyncio.create_task(web.fetch(wanted(server, 1), 30, "acme"))
         async with asyncio.timeout(5):
             while not server.peers:
                 await asyncio.sleep(0.01)
@@ -600,7 +600,7 @@ async def test_bytes_that_calls_hold_count_until_they_are_given_back() -> None:
         web.release([first])
         third = await get(web, url)
         web.release([second, third])
-        await web.fetch(wanted(server, 2), 10)
+        await web.fetch(wanted(server, 2), 10, "acme")
     assert [told[1] for told in counts.told] == ["ok", "ok", "no_room", "ok", "ok", "ok"]
 
 
@@ -622,8 +622,8 @@ async def test_a_call_that_fails_or_is_given_up_holds_nothing() -> None:
         counts.told = told
         for _ in range(2):
             with pytest.raises(ServiceError):
-                await web.fetch(wanted(server, 2), 10)
-        given_up = asyncio.create_task(web.fetch(wanted(server, 2), 10))
+                await web.fetch(wanted(server, 2), 10, "acme")
+        given_up = asyncio.create_task(web.fetch(wanted(server, 2), 10, "acme"))
         async with asyncio.timeout(5):
             while len(told) < 5:
                 await asyncio.sleep(0.01)
@@ -645,17 +645,85 @@ async def test_fetches_of_all_calls_together_are_bounded_and_who_waits_does_so_i
         await gives(PNG)(peer)
 
     async with serving(answer) as server, fetcher(server, parallel=10, seconds=30) as (web, counts):
-        calls = [asyncio.create_task(web.fetch(wanted(server, 10), 20)) for _ in range(8)]
+        calls = [asyncio.create_task(web.fetch(wanted(server, 10), 20, f"owner {n % 4}")) for n in range(8)]
         async with asyncio.timeout(10):
             while open_now < 64:
                 await asyncio.sleep(0.01)
         begun = time.monotonic()
-        await refused(web, f"{server.url}/late", seconds=0.2)
+        with pytest.raises(ServiceError) as caught:
+            await get(web, f"{server.url}/late", seconds=0.2)
+        assert (caught.value.reason, caught.value.retry_after) == (Reason.NO_ENDPOINT_AVAILABLE, 1.0)
+        assert caught.value.__cause__ is caught.value.__context__ is None
         assert time.monotonic() - begun < 2
         assert counts.told == [], "it never began"
         gate.set()
         assert [len(media) for media in await asyncio.gather(*calls)] == [10] * 8
     assert most == 64
+
+
+async def test_one_owners_slow_hosts_hold_a_quarter_of_the_fetches_and_leave_the_rest_to_others() -> None:
+    slow = 0
+
+    async def answer(peer: Peer) -> None:
+        nonlocal slow
+        if peer.head.startswith("GET /a "):
+            await gives(PNG)(peer)
+            return
+        slow += 1
+        await peer.gone.wait()
+
+    async with serving(answer) as server, fetcher(server, parallel=10, seconds=30) as (web, _):
+        calls = [asyncio.create_task(web.fetch(wanted(server, 10), 20, "slow")) for _ in range(8)]
+        async with asyncio.timeout(10):
+            while slow < 16:
+                await asyncio.sleep(0.01)
+            assert bytes_of(await get(web, f"{server.url}/a")) == PNG
+        assert slow == 16
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+
+
+def looks_up(names: LookUps, host: str, owner: str) -> asyncio.Task[Sequence[str]]:
+    async def look_up() -> Sequence[str]:
+        asker.set(Asker(owner))
+        return await names(host, 443)
+
+    return asyncio.create_task(look_up())
+
+
+async def test_one_owners_slow_names_leave_other_owners_their_look_ups() -> None:
+    release = threading.Event()
+    asked: list[str] = []
+
+    def slow(host: str, port: int) -> Sequence[Any]:
+        if host.startswith("slow"):
+            asked.append(host)
+            release.wait(20)
+        return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+    async with serving(gives(PNG)) as server:
+        names = LookUps(ask=slow)
+        async with fetcher(server, resolve=names, parallel=4, seconds=0.5) as (web, counts):
+            bad = [Wanted(f"http://slow{n}.example:{server.port}/", "image", PATH) for n in range(4)]
+            calls = [asyncio.create_task(web.fetch(bad, 10, "slow")) for _ in range(4)]
+            try:
+                async with asyncio.timeout(5):
+                    while len(asked) < 4:
+                        await asyncio.sleep(0.01)
+                    assert bytes_of(await get(web, f"http://good.example:{server.port}/a")) == PNG
+                    await asyncio.wait(calls)
+                assert len(asked) == 4
+                # Given up, the look-ups go on: what waits for them is told so, and not that its address is wrong.
+                with pytest.raises(ServiceError) as caught:
+                    await web.fetch(bad[:1], 10, "slow")
+                assert (caught.value.reason, caught.value.retry_after) == (Reason.NO_ENDPOINT_AVAILABLE, 1.0)
+                assert caught.value.__cause__ is caught.value.__context__ is None
+                assert counts.told[-1] == ("image", "no_room", 0)
+                assert bytes_of(await get(web, f"http://good.example:{server.port}/a")) == PNG
+            finally:
+                release.set()
+        assert {type(call.exception()) for call in calls} == {ServiceError}
 
 
 async def test_slow_name_servers_hold_up_nobody_elses_look_ups() -> None:
@@ -668,14 +736,14 @@ async def test_slow_name_servers_hold_up_nobody_elses_look_ups() -> None:
         return [(0, 0, 0, "", ("127.0.0.1", port))]
 
     names = LookUps(threads=3, ask=slow)
-    waiting = [asyncio.create_task(names(f"h{number}.example", 443)) for number in range(10)]
+    waiting = [looks_up(names, f"h{number}.example", f"owner {number}") for number in range(10)]
     try:
         _, pending = await asyncio.wait(waiting, timeout=0.2)
         assert (len(pending), len(asked)) == (10, 3), "its threads are bounded"
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        late = asyncio.create_task(names("late.example", 443))
+        late = looks_up(names, "late.example", "acme")
         await asyncio.sleep(0.05)
         assert len(asked) == 3, "a look-up that nobody waits for any more keeps its thread"
     finally:
@@ -698,7 +766,7 @@ async def test_names_are_looked_up_beside_the_threads_that_providers_names_need(
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     async with fetcher() as (web, _):
-        calls = [web.fetch([Wanted(f"https://h{n}.slow.example/", "image", PATH)], 0.1) for n in range(40)]
+        calls = [web.fetch([Wanted(f"https://h{n}.slow.example/", "image", PATH)], 0.1, "acme") for n in range(40)]
         try:
             told = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(each) for each in told} == {ServiceError}

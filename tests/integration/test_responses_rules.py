@@ -109,6 +109,30 @@ async def test_a_conversation_keeps_the_filters_under_which_it_was_begun(tmp_pat
         assert (await door.create(asked("sim/beta", "nothing of it"))).status == 200
 
 
+async def test_a_conversations_filter_bounds_what_a_provider_may_keep_of_what_continues_it(tmp_path: Path) -> None:
+    facts = {"retention_days": {"value": 0, "source": "https://example.org/terms", "verified_on": "2026-11-01"}}
+
+    def catalog(alpha: str, beta: str) -> dict[str, Any]:
+        rows = two_dialects(alpha, beta)
+        rows["providers"][0]["facts"] = facts
+        return rows
+
+    async with responses_door(tmp_path, catalog=catalog) as door:
+        first = (await door.create(asked(provider={"max_retention_days": 1}))).json
+        longer: dict[str, Any] = {"prompt_cache_options": {"ttl": "25h"}}
+        called = len(door.up.alpha.calls)
+        referring = [{"type": "item_reference", "id": first["output"][0]["id"]}, {"role": "user", "content": "?"}]
+        for refused in (
+            await door.create(asked(previous_response_id=first["id"], **longer)),
+            await door.create(asked(text=referring, **longer)),
+        ):
+            assert (refused.status, refused.error["param"]) == (400, "prompt_cache_options.ttl")
+            assert "the conversation's max_retention_days" in refused.error["message"]
+        assert len(door.up.alpha.calls) == called
+        day = await door.create(asked(previous_response_id=first["id"], prompt_cache_retention="24h"))
+        assert day.status == 200
+
+
 async def test_what_was_to_be_kept_shortly_is_not_kept_longer_by_referring_to_it(tmp_path: Path) -> None:
     facts = {"retention_days": {"value": 0, "source": "https://example.org/terms", "verified_on": "2026-11-01"}}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from eurouter.v1 import response_events_pb2 as events_pb
 from adapters.database.open import Database, open_database
 from service.domain.events import Event, Finish, FinishReason, TextDelta
 from service.domain.failure import FailureKind
-from service.domain.job_store import JobStore
+from service.domain.job_store import JobStore, NewJob
 from service.domain.jobs import JobState
 from tests.support.upstreams import Hang, Pause, Script, fails, says
 from tests.support.working import World, until
@@ -124,6 +125,38 @@ async def test_what_a_worker_hands_back_another_takes_at_once(database: Database
     assert await state_of(database, job) is JobState.QUEUED
     await world.drained(2)
     assert await state_of(database, job) is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("spoilt", [{"response": b"\xff\xff"}, {"response": b""}, {"input": b"\xff\xff"}])
+async def test_a_job_whose_stored_response_cannot_be_read_is_ended_and_asks_no_provider(
+    database: Database, spoilt: dict[str, Any]
+) -> None:
+    world = at_work(
+        database, says("what no filter held back"), store=cast("JobStore", _Spoiling(database, spoilt))
+    )
+    broken = await world.accept(log_deltas=True)
+    await world.drained(1)
+    assert world.telemetry.outcomes == ["failed"]
+    assert world.upstream.asked() == []
+    last = (await log_of(database, broken))[-1].failed.response
+    assert (last.id, last.error.code) == (broken, "server_error")
+    assert "can't be read" in last.error.message
+    assert await state_of(database, broken) is JobState.FAILED
+
+
+class _Spoiling:
+    """A store that keeps other bytes of a response than it was given."""
+
+    def __init__(self, database: Database, spoilt: dict[str, Any]) -> None:
+        self._store = database.jobs
+        self._spoilt = spoilt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def accept(self, new: NewJob) -> object:
+        """Stores it, spoilt."""
+        return await self._store.accept(replace(new, response=replace(new.response, **self._spoilt)))
 
 
 class _Dying:

@@ -77,9 +77,15 @@ def streamed(*events: dict[str, Any]) -> list[Event]:
     return decode(DIALECT, [text.encode()])
 
 
+def usage_so_far(*events: dict[str, Any]) -> Usage:
+    decoder = DIALECT.decoder()
+    text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    return usage_in(decoder.feed(text.encode()))
+
+
 def usage_in(events: list[Event]) -> Usage:
-    (usage,) = [event for event in events if isinstance(event, Usage)]
-    return usage
+    """The one that holds: a later one replaces an earlier."""
+    return [event for event in events if isinstance(event, Usage)][-1]
 
 
 def test_every_stop_reason_that_the_client_knows_is_mapped() -> None:
@@ -112,6 +118,20 @@ def test_usage_in_a_stream_is_set_and_not_added_and_silence_does_not_zero_it() -
     ]
     usage = usage_in(streamed(start(cache_read_input_tokens=7), *deltas))
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (17, 42, 7)
+
+
+def test_what_a_stream_has_counted_is_told_before_its_end_for_callers_who_leave() -> None:
+    begun = [start(cache_read_input_tokens=7), opens(0, type="text", text=""), delta(0, "text_delta", text="Hi")]
+    told = usage_so_far(*begun)
+    assert (told.input_tokens, told.output_tokens, told.cached_tokens) == (17, 5, 7)
+    told = usage_so_far(*begun, ends(output_tokens=42)[0])
+    assert (told.input_tokens, told.output_tokens, told.cached_tokens) == (17, 42, 7)
+
+
+def test_a_stream_that_counts_nothing_tells_no_usage() -> None:
+    uncounted = start()
+    del uncounted["message"]["usage"]
+    assert not [event for event in streamed(uncounted, *ends()) if isinstance(event, Usage)]
 
 
 def test_thinking_tokens_are_reasoning_tokens() -> None:

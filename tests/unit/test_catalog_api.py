@@ -204,6 +204,23 @@ def test_providers_are_listed_with_their_state_and_every_fact_with_its_source() 
     assert told["regions"].verified_on == "2026-11-01"
 
 
+def test_what_one_owner_has_for_itself_is_shown_to_nobody_without_a_key() -> None:
+    own = provider("secret-gpu", owner="team-a")
+    both = model("v/both", endpoint("alpha", model="v/both"), endpoint(own, model="v/both"))
+    rows = catalog(
+        model("team-a/plan", endpoint(own, model="team-a/plan")), both, aliases=[Alias("x", ("team-a/plan",))]
+    )
+    handler = CatalogHandler(Rows(replace(rows, own_names={"team-a": {"plan": "team-a/plan"}})))
+    assert [each.id for each in handler.list_models(pb.ListModelsRequest()).models] == ["v/both"]
+    assert [each.slug for each in handler.list_providers(pb.ListProvidersRequest()).providers] == ["alpha"]
+    assert [each.slug for each in handler.get_model(pb.GetModelRequest(id="both")).providers] == ["alpha"]
+    for name in ("team-a/plan", "plan", "x", "team-a/pla"):
+        with pytest.raises(ServiceError) as caught:
+            handler.get_model(pb.GetModelRequest(id=name))
+        assert caught.value.reason is Reason.MODEL_NOT_FOUND
+        assert "team-a/plan" not in caught.value.message.replace(f'"{name}"', "")
+
+
 def test_a_fact_of_an_endpoint_is_told_where_it_differs_from_the_providers() -> None:
     special = endpoint("alpha", model="v/m", facts=facts(regions=("de",)))
     (alpha,) = (

@@ -312,6 +312,18 @@ async def test_a_job_runs_under_the_filters_that_held_when_it_was_accepted() -> 
     assert world.upstream.asked() == []
 
 
+async def test_a_job_that_would_have_its_data_kept_beyond_its_filters_asks_no_provider() -> None:
+    world = World()
+    await accept(world, store=True)
+    row = world.fake.row()
+    body = pb.StoredResponseBody.FromString(row.response)
+    body.filters.max_retention_days = 7
+    row.response = body.SerializeToString()
+    await world.drained(1)
+    assert "store: true needs storage" in stored(world).response.error.message
+    assert world.upstream.asked() == []
+
+
 async def test_the_model_is_asked_what_the_chat_request_says() -> None:
     world = await made([START, TextDelta("hi"), STOP], seed=5, stop=["x"], logit_bias={"1": 2})
     asked = world.upstream.generations[0]

@@ -276,6 +276,20 @@ async def test_a_job_is_kept_as_long_as_the_strictest_says_and_remembers_its_fil
     assert filters == Floor(("FR",), data_collection_deny=True, max_retention_days=7)
 
 
+async def test_neither_kind_of_job_may_have_a_provider_keep_more_than_its_filters_allow() -> None:
+    week = context(floor=Floor(max_retention_days=7))
+    assert (await refused(caller=week, store=True)).keys() == {"store"}
+    for days, allowed in ((7, True), (8, False)):
+        ttl: dict[str, Any] = {"prompt_cache_options": {"ttl": f"{days}d"}}
+        for make in (chat, responses):
+            if allowed:
+                await make(caller=week, **ttl)
+                continue
+            with pytest.raises(ServiceError) as caught:
+                await make(caller=week, **ttl)
+            assert [each.path for each in caught.value.violations] == ["prompt_cache_options.ttl"]
+
+
 async def test_store_is_the_providers_business_and_the_job_is_kept_all_the_same() -> None:
     for store in (True, False):
         job = await chat(store=store)

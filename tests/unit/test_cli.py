@@ -162,6 +162,34 @@ def test_keys_create_without_a_pepper_says_how_to_make_one(capsys: Capture) -> N
     assert "key_pepper: env:KEY_PEPPER" in printed.err
 
 
+@pytest.mark.parametrize(
+    ("name", "owner", "said"),
+    [
+        ("a", "", "--owner: must not be empty"),
+        ("a", "b" * 256, "--owner: must have at most 255 characters"),
+        ("a", "\udcff", "--owner: "),
+        ("a" * 256, "b", "--name: must have at most 255 characters"),
+    ],
+)
+def test_no_key_is_made_for_a_row_that_the_settings_would_refuse(
+    name: str, owner: str, said: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["keys", "create", "--name", name, "--owner", owner], PEPPER)
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("port", ["65536", "99999", "-5", "1.5", "\u00b2", "1" * 5000, ""])
+def test_simulate_refuses_what_is_no_port(port: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["simulate", "--port", port], {})
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--port: must be a number from 0 to 65535")
+
+
 @pytest.mark.parametrize("arguments", [[], ["config"], ["keys", "create"], ["nonsense"]])
 def test_an_incomplete_command_line_is_exit_code_2(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -345,6 +345,27 @@ def test_counts_are_totals_so_far_and_one_that_is_left_out_later_stays() -> None
     assert (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens) == (9, 7, 4)
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"content": {"role": "model"}, "index": 0},
+        {"content": {"role": "model", "parts": None}, "index": 0},
+        {"content": {}, "index": 0},
+        {"content": None, "index": 0},
+        {"index": 0},
+        {},
+    ],
+)
+def test_a_chunk_without_parts_says_nothing_but_its_counts_wherever_it_comes(empty: Json) -> None:
+    said = [chunk(candidate(say("Hello "))), chunk(candidate(say("world"))), chunk(candidate(finish="STOP"))]
+    counted = chunk(empty, usageMetadata={"promptTokenCount": 3})
+    for at in range(len(said)):
+        folded = streamed(*said[:at], counted, *said[at:])
+        assert folded.choices[0].text == "Hello world"
+        assert folded.usage is not None
+        assert folded.usage.input_tokens == 3
+
+
 def test_a_finish_reason_in_every_chunk_ends_nothing_before_the_end() -> None:
     chunks = [chunk(candidate(say(piece), finish="STOP")) for piece in ("one ", "two ", "three")]
     events = decode(DIALECT, [sse(*chunks)])

@@ -9,7 +9,8 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.errors import RecordTooLargeError
 
-from adapters.kafka.consumer_records import FetchedRecords, PartitionReader
+from adapters.kafka.consumer_records import PartitionReader
+from adapters.kafka.fetched_records import FetchedRecords
 from service.domain.consuming import Record
 from tests.support import kafka_batches
 from tests.support.kafka_batches import GZIP, PLAIN, Fields, placed

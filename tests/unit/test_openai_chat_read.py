@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,8 @@ import orjson
 import pytest
 
 from adapters.providers.openai_chat import DIALECT
+from adapters.providers.openai_chat.calls import CallTracker
+from service.coalesce import merge
 from service.domain.catalog import Price
 from service.domain.cost import cost_of
 from service.domain.events import (
@@ -111,6 +114,30 @@ def test_a_name_repeated_in_every_fragment_is_one_name() -> None:
         [part("f", '{"a"', index=0, id="x")], [part("f", ":1}", index=0, id="x")], [part("f", "", index=0)]
     )
     assert calls(folded) == [("f", '{"a":1}')]
+
+
+def test_a_name_repeated_without_index_and_id_is_one_call_until_its_object_ends() -> None:
+    folded = fragments(
+        [part("f", '{"a":"}')],
+        [part("f", '\\"{"')],
+        [part("f", "}")],
+        [part("f", '{"a":2')],
+        [part("f", "}\n")],
+        [part("f", "{}")],
+    )
+    assert calls(folded) == [("f", '{"a":"}\\"{"}'), ("f", '{"a":2}\n'), ("f", "{}")]
+
+
+@pytest.mark.parametrize("more", ["abcd", "}", '"}', "{}"])
+def test_a_name_repeated_with_every_fragment_of_long_arguments_takes_linear_time(more: str) -> None:
+    def seconds(count: int) -> float:
+        tracker, begun = CallTracker(0), time.process_time()
+        for text in ('{"a":"', *[more] * count):
+            tracker.take([part("f", text)], [], whole=False)
+        return time.process_time() - begun
+
+    # Four times as much takes four times as long, not sixteen; the best of three, as others share the machine.
+    assert min(seconds(20_000) for _ in range(3)) < 9 * min(seconds(5_000) for _ in range(3))
 
 
 def test_two_calls_under_one_index_are_two_calls() -> None:
@@ -423,6 +450,50 @@ def test_reasoning_given_twice_is_read_once() -> None:
     assert fold(streamed) == fold(read)
     (piece,) = fold(read).choices[0].reasoning
     assert (piece.text, piece.seal) == ("why", ReasoningSeal("unknown"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"content": "a"},
+        {"refusal": "no"},
+        {"tool_calls": [part("f", "{}", index=0, id="x")]},
+        {"function_call": {"name": "f"}},
+    ],
+)
+def test_a_piece_of_reasoning_ends_before_whatever_answers(answer: dict[str, Any]) -> None:
+    detail = {"type": "reasoning.text", "text": "why", "format": "f", "index": 0, "id": "r1"}
+    thought = {"content": "", "reasoning": "why", "reasoning_details": [detail]}
+    for events in (
+        stream(chunk(thought), chunk(answer), chunk({}, "stop")),
+        stream(chunk(thought | answer, "stop")),
+        whole(thought | answer),
+    ):
+        assert events[1:3] == [ReasoningDelta("why"), ReasoningSeal("f", id="r1")]
+        assert not any(isinstance(event, ReasoningSeal) for event in events[3:])
+
+
+def test_reasoning_between_texts_ends_before_the_next_one_however_the_chunks_come() -> None:
+    detail = {"type": "reasoning.text", "format": "f", "index": 0}
+    chunks = [chunk({"content": text}) for text in "ab"]
+    for at, why in enumerate(("one", "two")):
+        chunks.append(chunk({"reasoning_details": [detail | {"text": why, "index": at}]}))
+        chunks += [chunk({"content": text}) for text in "cdefgh"]
+    chunks.append(chunk({}, "stop"))
+    at_a_go = merge(stream(*chunks))
+    assert [event.text if isinstance(event, TextDelta) else event for event in at_a_go[1:-1]] == [
+        "ab",
+        ReasoningDelta("one"),
+        ReasoningSeal("f"),
+        "cdefgh",
+        ReasoningDelta("two"),
+        ReasoningSeal("f"),
+        "cdefgh",
+    ]
+    decoder = DIALECT.decoder()
+    sent = (*(orjson.dumps(one) for one in chunks), b"[DONE]")
+    one_by_one = [event for data in sent for event in decoder.feed(b"data: " + data + b"\n\n")]
+    assert merge(one_by_one) == at_a_go
 
 
 def test_summaries_and_pieces_stay_apart() -> None:

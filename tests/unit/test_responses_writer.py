@@ -170,6 +170,17 @@ def test_a_seal_without_reasoning_before_it_is_an_item_of_its_own() -> None:
     assert empty == {"type": "reasoning", "id": f"rs_{place(2)}", "summary": [], "status": "completed"}
 
 
+@pytest.mark.parametrize("said", [(TextDelta("Hi"),), (RefusalDelta("No"),), (ToolCallStart(0, "c", "f"),)])
+def test_a_seal_that_says_nothing_begins_no_item_behind_the_answer(said: tuple[Event, ...]) -> None:
+    thought = ReasoningDelta("hm")
+    late = made(START, thought, *said, ReasoningSeal("unknown", id="r1"), STOP)
+    assert late == made(START, thought, ReasoningSeal("unknown", id="r1"), *said, STOP)
+    told_late = told(START, *said, ReasoningSeal("unknown"), STOP)
+    assert types(told_late) == types(told(START, *said, STOP))
+    signed = made(START, *said, ReasoningSeal("unknown", "sig"), STOP)
+    assert signed.output[-1].HasField("reasoning"), "what the provider wants back is never lost"
+
+
 def test_reasoning_after_a_seal_is_a_new_item() -> None:
     answer = made(
         START, ReasoningDelta("a"), ReasoningSeal("x", "s"), ReasoningDelta("b"), ReasoningSeal("x"), STOP

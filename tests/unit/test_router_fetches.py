@@ -52,11 +52,13 @@ class FakeFetcher:
         self._there = there
         self._seconds = seconds
         self.asked: list[list[Wanted]] = []
+        self.owners: list[str] = []
         self.patience: list[float] = []
         self.held = 0
 
-    async def fetch(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+    async def fetch(self, wanted: Sequence[Wanted], seconds: float, owner: str) -> Sequence[FetchedMedia]:
         self.asked.append(list(wanted))
+        self.owners.append(owner)
         self.patience.append(seconds)
         await self._clock.sleep(min(self._seconds, seconds))
         if self._seconds > seconds:
@@ -121,7 +123,7 @@ class World:
         return caught.value
 
     def context(self, *, fetch: bool, seconds: float) -> CallContext:
-        principal = Principal("local", fetch_media=fetch)
+        principal = Principal("team-a", fetch_media=fetch)
         return replace(context(), principal=principal, deadline=self.clock() + seconds)
 
 
@@ -135,6 +137,7 @@ async def test_an_endpoint_that_takes_bytes_only_gets_them_in_place_of_addresses
     folded, decision = await w.ask(streamed=streamed)
     assert folded.choices[0].text == "ok"
     assert w.media.asked == [[Wanted(A, "image", "input[0].image_url"), Wanted(B, "file", "input[1].file_url")]]
+    assert w.media.owners == ["team-a"], "they count as those of the call's owner"
     assert parts(w.upstream.generations[0]) == (
         Text("hi"),
         Image(PNG.data_uri, "low"),
@@ -294,9 +297,9 @@ def watched(w: World, row: Endpoint) -> list[str | None]:
     seen: list[str | None] = []
     fetch = w.media.fetch
 
-    async def fetch_and_look(wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
+    async def fetch_and_look(wanted: Sequence[Wanted], seconds: float, owner: str) -> Sequence[FetchedMedia]:
         seen.append(w.router.capacity.busy(row))
-        return await fetch(wanted, seconds)
+        return await fetch(wanted, seconds, owner)
 
     w.media.fetch = fetch_and_look  # type: ignore[method-assign]
     return seen
@@ -333,8 +336,8 @@ async def test_what_a_full_endpoint_needs_is_fetched_before_its_place_is_waited_
     assert slot is not None
     fetch = w.media.fetch
 
-    async def fetch_then_leave(wanted: Sequence[Wanted], seconds: float) -> Sequence[FetchedMedia]:
-        media = await fetch(wanted, seconds)
+    async def fetch_then_leave(wanted: Sequence[Wanted], seconds: float, owner: str) -> Sequence[FetchedMedia]:
+        media = await fetch(wanted, seconds, owner)
         w.router.capacity.leave(slot)
         assert w.router.capacity.busy(full) is None
         return media

@@ -104,7 +104,7 @@ async def test_a_run_that_could_not_even_begin_names_the_fault_and_that_its_work
     def broken(_job: object) -> object:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(runner, "_body", broken)
+    monkeypatch.setattr(runner, "_stored", broken)
     world, over = traced(Script(([TextDelta("never")],)))
     await world.accept()
     await world.drained(1)

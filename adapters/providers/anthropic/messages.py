@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from adapters.providers.call_ids import with_own_ids
 from adapters.providers.parts import arguments_of, id_within, untold
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -48,7 +49,7 @@ def write_turns(turns: Sequence[Turn], can: frozenset[Field]) -> tuple[str | lis
     """
     system: list[Block] = []
     messages: list[dict[str, Any]] = []
-    for index, turn in enumerate(turns):
+    for index, turn in enumerate(with_own_ids(turns)):
         path = f"messages[{index}]"
         blocks: list[Block] = []
         for place, part in enumerate(turn.parts):

@@ -76,7 +76,7 @@ class StreamDecoder(SseDecoder):
             self._start(event["message"], out)
         elif kind == "message_delta":
             self._stop_reason = event["delta"].get("stop_reason") or self._stop_reason
-            self._count(event.get("usage"))
+            self._count(event.get("usage"), out)
         elif kind == "message_stop":
             self._stop(out)
         elif kind == "error":
@@ -86,18 +86,18 @@ class StreamDecoder(SseDecoder):
     def _start(self, message: dict[str, Any], out: list[Event]) -> None:
         self._started = True
         out.append(Start(message["id"], message["model"]))
-        self._count(message.get("usage"))
+        self._count(message.get("usage"), out)
 
     def _stop(self, out: list[Event]) -> None:
         if not self._started:
             raise protocol_error("it ends without having begun")
         self._blocks.close(out)
         out += finish(self._stop_reason)
-        if self._usage:
-            out.append(usage_of(self._usage))
         self._done = True
 
-    def _count(self, counts: dict[str, Any] | None) -> None:
+    def _count(self, counts: dict[str, Any] | None, out: list[Event]) -> None:
         """Counts are totals so far; what a later event does not say stays as it was."""
         if counts:
             self._usage.update((name, count) for name, count in counts.items() if count is not None)
+            # Told at once: a stream that breaks, or that its caller gives up, is to be paid, too.
+            out.append(usage_of(self._usage))

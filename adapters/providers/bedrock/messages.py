@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from adapters.providers.call_ids import with_own_ids
 from adapters.providers.parts import arguments_of, id_within, untold
 from service.domain.errors import invalid
 from service.domain.fields import Field
@@ -81,7 +82,7 @@ class Conversation:
             ServiceError: INVALID_REQUEST for a part that this API can't take, a conversation that does not begin
                 with the user, or when nothing is left to ask.
         """
-        for index, turn in enumerate(turns):
+        for index, turn in enumerate(with_own_ids(turns)):
             self._add(turn, f"messages[{index}]")
         if not self._messages:
             raise invalid("messages", "this endpoint needs a user message that is not blank")

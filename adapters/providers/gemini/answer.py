@@ -78,9 +78,10 @@ class AnswerReader:
         candidate = candidates[0]
         if not _PLAIN_CANDIDATE.issuperset(candidate):
             return None
-        parts = candidate["content"]["parts"]
-        if len(parts) != 1 or len(parts[0]) != 1:
-            return None
+        content = candidate.get("content")
+        parts = content.get("parts") if content else None
+        if not parts or len(parts) != 1 or len(parts[0]) != 1:
+            return None  # counts come in chunks without any part, too
         text = parts[0].get("text")
         index = candidate.get("index", 0)
         reader = self._candidates.get(index)

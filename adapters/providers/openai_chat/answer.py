@@ -135,7 +135,7 @@ class AnswerReader:
         ):
             return None
         reader = self._choices.get(index)
-        if reader is None or not reader.said:
+        if reader is None or not reader.saying:
             return None  # the general path keeps the choice's books once
         return TextDelta(text, index)
 

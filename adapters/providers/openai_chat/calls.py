@@ -13,13 +13,14 @@ import orjson
 
 from service.domain.events import Event, ToolCallDelta, ToolCallStart
 from service.domain.failure import Failure, FailureKind, UpstreamError
+from service.domain.json_stream import ValueEnd
 
 # Mistral's word for an id that is left out (its OpenAPI document: ToolCall).
 _NO_ID: Final = "null"
 
 
 class _Call:
-    __slots__ = ("choice", "held", "id", "index", "kind", "name", "started")
+    __slots__ = ("_end", "choice", "complete", "held", "id", "index", "kind", "name", "started")
 
     def __init__(self, index: int, choice: int) -> None:
         self.index = index
@@ -29,17 +30,24 @@ class _Call:
         self.kind: Literal["function", "custom"] = "function"
         self.started = False
         self.held: list[str] = []  # argument text that came before the call could start
+        self.complete = False  # what is held is a whole JSON object: without ids that is where a call ends
+        self._end: ValueEnd | None = ValueEnd()
 
-    def complete(self) -> bool:
-        """Whether the arguments are held and a whole JSON document: without ids that is where a call ends."""
+    def hold(self, text: str) -> None:
+        """More argument text of a call that can't start yet; each character is looked at once."""
+        self.held.append(text)
+        if self._end is None or self._end.feed(text) < 0:
+            return
+        self._end = None
         try:
             orjson.loads("".join(self.held))
         except orjson.JSONDecodeError:
-            return False
-        return True
+            return
+        self.complete = True
 
     def start(self, out: list[Event]) -> None:
         self.started = True
+        self.complete = False
         out.append(ToolCallStart(self.index, self.id, self.name, self.kind, self.choice))
         text = "".join(self.held)
         if text:
@@ -108,7 +116,7 @@ class CallTracker:
                 out.append(ToolCallDelta(call.index, text, call.choice))
             return
         if text:
-            call.held.append(text)
+            call.hold(text)
         if call.id and call.name:
             call.start(out)
 
@@ -125,7 +133,7 @@ class CallTracker:
             if known is None and last is not None and not last.id and not name:
                 known = last
             return known or self._new()
-        if last is None or (name and (position or last.name != name or last.complete())):
+        if last is None or (name and (position or last.name != name or last.complete)):
             return self._new()
         return last
 

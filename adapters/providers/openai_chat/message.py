@@ -35,13 +35,14 @@ MESSAGE_FIELDS: Final = REASONING_FIELDS | {
 MISTRAL: Final = "mistral-v1"
 """Marks reasoning that Mistral signed (SDK `mistralai` 3.7: ThinkChunk.signature)."""
 
+_ANSWER: Final = frozenset({"content", "refusal", "tool_calls", "function_call"})
 _CITATION: Final = {"url", "title", "start_index", "end_index"}
 
 
 class ChoiceReader:
     """Keeps one choice's books: what was said, which calls are open."""
 
-    __slots__ = ("_calls", "_choice", "_empty", "_reasoned", "_reasoning", "finish", "said", "shown")
+    __slots__ = ("_calls", "_choice", "_empty", "_reasoned", "_reasoning", "finish", "said", "saying", "shown")
 
     def __init__(self, choice: int) -> None:
         self._choice = choice
@@ -50,6 +51,7 @@ class ChoiceReader:
         self._reasoned = False
         self._empty = False  # content was "" at least once
         self.said = False  # text went out
+        self.saying = False  # and no reasoning after it
         self.shown = False  # something else than text and reasoning went out
         self.finish = ""
 
@@ -77,6 +79,10 @@ class ChoiceReader:
         if not REASONING_FIELDS.isdisjoint(message):
             self._reasoning.take(message, out)
             self._reasoned = self._reasoned or len(out) > before
+            self.saying = False
+        if self._reasoning.open and not _ANSWER.isdisjoint(name for name, value in message.items() if value):
+            # Readers tell reasoning from the answer by its place: its seal must not come behind what follows it.
+            self._reasoning.close(out)
         logs = logprobs or {}
         self._content(message.get("content"), read_logprobs(logs.get("content")), out)
         refusal = message.get("refusal")
@@ -113,7 +119,7 @@ class ChoiceReader:
                 self._part(part, out)
             content = ""
         if content or logs:
-            self.said = True
+            self.said = self.saying = True
             out.append(TextDelta(content or "", self._choice, logs))
         elif content == "":
             self._empty = True

@@ -28,6 +28,11 @@ class ReasoningReader:
         self._format: str | None = None
         self._id: str | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether a detailed piece is open."""
+        return self._piece is not None
+
     def take(self, message: dict[str, Any], out: list[Event]) -> None:
         """The reasoning fields of a message or delta."""
         details = message.get("reasoning_details")

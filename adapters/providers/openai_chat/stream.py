@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import orjson
 
 from adapters.providers.decoder import SseDecoder, cut
 from adapters.providers.sse import SseEvent
-from service.domain.events import Event, Extra
+from service.domain.events import Event, Extra, ReasoningDelta, ReasoningSeal
 from service.domain.failure import UpstreamError
 
 from .alike import AlikeChunks
 from .answer import AnswerReader
 from .errors import failure_in
 from .read import parse, protocol_error, read
+
+_LAST_WORDS: Final = frozenset({Extra, ReasoningDelta, ReasoningSeal})
 
 
 class StreamDecoder(SseDecoder):
@@ -65,8 +68,9 @@ class StreamDecoder(SseDecoder):
             return
         before = len(out)
         self._reader.take(document, out)
-        if any(type(event) is Extra for event in out[before:]):
-            # Chunks that are known by their bytes say nothing beside their text only while this is the last word.
+        if any(type(event) in _LAST_WORDS for event in out[before:]):
+            # Chunks that are known by their bytes say nothing beside their text only while this is the last word,
+            # and a piece of reasoning ends where text follows.
             self._alike.known = False
 
     def _finish(self, out: list[Event]) -> None:

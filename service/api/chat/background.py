@@ -147,7 +147,7 @@ def chosen(
         ServiceError: the request is wrong, or names no model of ours.
     """
     call = to_domain(request, hint_fields=settings.calls.hint_fields, streaming=streaming)
-    return call, select_for(call, catalog.current(), floor_for(settings.calls, principal))
+    return call, select_for(call, catalog.current(), floor_for(settings.calls, principal), principal.owner)
 
 
 def chat_idempotency_of(key: str, request: pb.CreateChatCompletionRequest) -> Idempotency:

@@ -15,6 +15,7 @@ from service.api.chat.completion import whole
 from service.api.chat.from_events import ChunkWriter
 from service.api.chat.to_domain import to_domain
 from service.api.opened import Opened, unwritable
+from service.api.retention import check_retention
 from service.coalesce import Coalescer
 from service.domain.calls import CallContext, Principal
 from service.domain.catalog import Catalog
@@ -55,13 +56,13 @@ def floor_for(settings: ChatSettings, principal: Principal) -> Floor:
     return settings.floor if own == OPEN else settings.floor.narrowed_by(own)
 
 
-def select_for(call: ChatCall, catalog: Catalog, floor: Floor) -> Selection:
-    """The models and the policy that `call` asks for.
+def select_for(call: ChatCall, catalog: Catalog, floor: Floor, owner: str) -> Selection:
+    """The models and the policy that `call`, by `owner`, asks for.
 
     Raises:
         ServiceError: MODEL_NOT_FOUND, RULE_NOT_FOUND or INVALID_REQUEST.
     """
-    return select(
+    selection = select(
         catalog,
         model=call.model,
         models=call.models,
@@ -69,7 +70,10 @@ def select_for(call: ChatCall, catalog: Catalog, floor: Floor) -> Selection:
         rule_name=call.rule_name,
         preferences=call.preferences,
         floor=floor,
+        owner=owner,
     )
+    check_retention(call.generation, selection.policy)
+    return selection
 
 
 class ChatHandler:
@@ -149,7 +153,7 @@ class ChatHandler:
     ) -> tuple[ChatCall, Selection]:
         call = to_domain(request, hint_fields=settings.hint_fields, streaming=streaming)
         floor = floor_for(settings, context.principal)
-        return call, select_for(call, self._catalog.current(), floor)
+        return call, select_for(call, self._catalog.current(), floor, context.principal.owner)
 
     def _completion_id(self) -> str:
         return f"chatcmpl-{self._new_id()}"

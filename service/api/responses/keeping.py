@@ -13,6 +13,7 @@ from eurouter.v1 import responses_pb2
 from service.api.responses.call import ResponsesCall
 from service.api.responses.history import status_name, unavailable
 from service.api.responses.idempotency import FIELD, Reservation, lost
+from service.api.retention import limit_of, needs_nothing, needs_storage
 from service.domain.errors import Violation, invalid
 from service.domain.idempotency import KeyLostError
 from service.domain.preferences import OPEN, Floor, Policy
@@ -79,20 +80,18 @@ def _refuse_storage(call: ResponsesCall, policy: Policy) -> None:
         "background": call.background,
         "previous_response_id": call.previous_response_id is not None,
     }
-    by_caller = policy.preferences.max_retention_days == 0
-    zero = "provider.max_retention_days" if by_caller else "the operator's max_retention_days"
+    limit, by_caller = limit_of(policy, 0)
     fields = [name for name, is_set in asked.items() if is_set]
     if not fields:
         return
-    more: Sequence[Violation] = [Violation(name, _beside(name, zero)) for name in fields[1:]]
+    more: Sequence[Violation] = [Violation(name, _beside(name, limit)) for name in fields[1:]]
     if by_caller:
-        more = [*more, Violation(zero, f"is 0, which keeps nothing, beside {', '.join(fields)}")]
-    raise invalid(fields[0], _beside(fields[0], zero), *more)
+        more = [*more, Violation(limit, needs_nothing(0, ", ".join(fields)))]
+    raise invalid(fields[0], _beside(fields[0], limit), *more)
 
 
-def _beside(name: str, zero: str) -> str:
-    verb = {"store": "true", "background": "true"}.get(name, "")
-    return f"{verb + ' ' if verb else ''}needs storage, and {zero} is 0: nothing is kept; leave one of them out"
+def _beside(name: str, limit: str) -> str:
+    return needs_storage({"store": "true", "background": "true"}.get(name, ""), limit, 0)
 
 
 def check_key(call: ResponsesCall, keeping: Keeping) -> None:

@@ -89,7 +89,10 @@ class Output:
             (self._reasoning or self._begin_reasoning()).delta(delta)
 
     def seal(self, event: ReasoningSeal) -> None:
-        """Ends the open reasoning, or is a piece of its own."""
+        """Ends the open reasoning, or is a piece of its own; an empty one begins none behind an answer."""
+        holds = event.signature is not None or event.encrypted is not None
+        if self._items and not (holds or isinstance(self._items[-1], OutputReasoning)):
+            return
         reasoning = self._reasoning or self._begin_reasoning()
         reasoning.seal(event)
         self._reasoning = None

@@ -22,6 +22,7 @@ from service.api.responses.include import ENCRYPTED
 from service.api.responses.keeping import Keeping, keeping_for
 from service.api.responses.read_request import conversation, read_request
 from service.api.responses.writer import ResponseWriter
+from service.api.retention import check_retention
 from service.domain.calls import CallContext, Principal
 from service.domain.generation import Generation
 from service.domain.ports import CatalogSource
@@ -167,7 +168,9 @@ class Preparer:
             rule_name=call.rule_name,
             preferences=call.preferences,
             floor=settings.calls.floor.narrowed_by(principal.floor),
+            owner=principal.owner,
         )
+        check_retention(call.generation, selection.policy)
         return Chosen(call, selection)
 
     async def converse(
@@ -177,7 +180,7 @@ class Preparer:
 
         Raises:
             ServiceError: what it continues or refers to is not there, too long or in the wrong state; it is no
-                conversation; STORE_UNAVAILABLE.
+                conversation, or asks for more than that one's filters allow; STORE_UNAVAILABLE.
         """
         call = chosen.call
         if call.previous_response_id is None and not call.references:
@@ -198,4 +201,5 @@ class Preparer:
             for item in call.items
         ]
         kept = replace(chosen.selection.policy, conversation=filters.narrowed_by(referenced.filters))
+        check_retention(call.generation, kept)
         return Asked(generation, needs, own, replace(chosen.selection, policy=kept), referenced.kept_until)
