@@ -49,7 +49,7 @@ TABLE_LOCK_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.2
 
 _ALEMBIC: Final = threading.Lock()
-"""Alembic keeps what it migrates in its modules: of two threads with a file each, one would work on the other's."""
+"""Alembic keeps what it migrates in its modules: of two threads, one would work on the file of the other."""
 
 _T = TypeVar("_T")
 
