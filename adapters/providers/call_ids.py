@@ -21,19 +21,18 @@ def with_own_ids(turns: Sequence[Turn]) -> Sequence[Turn]:
     ids = [part.id for turn in turns for part in turn.parts if type(part) is ToolCall]
     if len(ids) == len(set(ids)):
         return turns
-    given: set[str] = set()
+    given: dict[str, int] = {}
     waiting: dict[str, deque[str]] = {}
     return [_renamed(turn, given, waiting) for turn in turns]
 
 
-def _renamed(turn: Turn, given: set[str], waiting: dict[str, deque[str]]) -> Turn:
+def _renamed(turn: Turn, given: dict[str, int], waiting: dict[str, deque[str]]) -> Turn:
     """`waiting`: by the old id, the new ones of the last turn's calls, those without a result first."""
     calls: dict[str, deque[str]] = {}
     parts: list[Part] = []
     for part in turn.parts:
         if isinstance(part, ToolCall):
             own = _unused(part.id, given)
-            given.add(own)
             calls.setdefault(part.id, deque()).append(own)
             parts.append(replace(part, id=own))
         elif isinstance(part, ToolResult) and part.call_id in waiting:
@@ -46,9 +45,12 @@ def _renamed(turn: Turn, given: set[str], waiting: dict[str, deque[str]]) -> Tur
     return replace(turn, parts=tuple(parts))
 
 
-def _unused(call_id: str, given: set[str]) -> str:
-    own, number = call_id, 1
+def _unused(call_id: str, given: dict[str, int]) -> str:
+    """`given`: all ids so far, each with the last number behind it, so that many of one id take linear time."""
+    own, number = call_id, given.get(call_id, 1)
     while own in given:
         number += 1
         own = f"{call_id}-{number}"
+    given[own] = 1
+    given[call_id] = number
     return own

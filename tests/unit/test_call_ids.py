@@ -48,6 +48,12 @@ def test_ids_that_do_not_repeat_stay_as_they_are() -> None:
     assert with_own_ids(turns) is turns
 
 
+def test_as_many_of_one_id_as_a_request_may_hold_do_not_keep_the_loop() -> None:
+    # Looked for from the first number on each time, this takes longer than a test may.
+    calls, _ = bound(with_own_ids([called(*["0"] * 50_000)]))
+    assert len(set(calls)) == 50_000
+
+
 @given(st.lists(st.lists(st.sampled_from(["0", "0-2", "0-2-2", "1"]), min_size=1, max_size=3), max_size=6))
 def test_every_call_has_its_own_id_and_a_longer_conversation_begins_like_the_shorter_one(
     answers: list[list[str]],
