@@ -39,7 +39,7 @@ PROVIDERS: Final = (
     ("openai-responses", "openai_responses", "/v1", "us"),
     ("claude", "anthropic", "/v1", "us"),
     ("gemini", "gemini", "/v1beta", "us"),
-    ("bedrock", "bedrock", "", "de"),
+    ("bedrock", "bedrock", "", "eu"),
     ("azure", "azure", "/openai/v1", "se"),
     ("mistral", "mistral", "/mistral/v1", "fr"),
 )
