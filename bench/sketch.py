@@ -1,7 +1,7 @@
 """The sketch: the least that turns a gRPC chat call into an HTTP call and back. What the service is judged by.
 
-grpc.aio on uvloop, the service's HTTP client used in the service's way (httpx's request over the aiohttp
-transport, aiohttp's reader for the answer), orjson both ways, both wire forms mapped by hand. No checks, no
+grpc.aio on uvloop, httpx's request over the aiohttp transport with aiohttp's reader for the answer (as the
+service did it when the sketch was made), orjson both ways, both wire forms mapped by hand. No checks, no
 routing, no keys, no deadlines, no errors, no logs, no metrics. It imports nothing of the service, so that the
 service's own progress doesn't move it. Unmerged it writes one message for each upstream event, with
 `--merge` one for all that one read brought: `python -m bench.sketch --port N --upstream URL [--merge]`.
